@@ -1,0 +1,103 @@
+"""Readers: one channel's log, as committed transactions. The seam that every engine's reader fills.
+
+Guards I1 and I6 (nothing unknown is skipped: it is decoded or the channel halts with a name and a position) and I7 (what
+`confirm` was not told is never released). A reader owns its connection, its keep-alives and its reconnects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from cdc.model import LogPart, Position
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which rows to decode: (schema, table) pairs; everything else is skipped by its header.
+
+    `deployment` and `target` (this channel's name) tell our own apply transactions from others. `part_rows` and `part_bytes`
+    bound a part. `columns`, where given for a table, names the mapped columns: only a column of these may halt the channel
+    by its type; others that cannot be decoded are ABSENT.
+    """
+
+    deployment: str
+    target: str
+    tables: dict[tuple[str, str], frozenset[str]]
+    part_rows: int = 10_000
+    part_bytes: int = 8 << 20
+
+
+@dataclass(slots=True)
+class LogBatch:
+    """What one `read` found, in log order. `reached`: everything before it has been handed out (a transaction boundary).
+
+    `caught_up`: nothing more was there when it was read. Rows of a transaction that is still being read are not held back:
+    they come as parts.
+    """
+
+    parts: list[LogPart]
+    reached: Position
+    caught_up: bool
+    notices: list[Notice] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something an operator should know, not a change: a TRUNCATE or DDL on a wanted table, an unmapped column that went."""
+
+    event: str
+    text: str
+    order: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogHead:
+    """The source's own present end, and what it keeps for us."""
+
+    order: int
+    retained_bytes: int
+    oldest_kept: str
+
+
+class Reader(Protocol):
+    """Raises `TransientError` when the connection is lost (call `open` again with the last resume position), `HaltError`
+    for what needs a person. Not thread-safe."""
+
+    def open(self, position: Position | None) -> Position:
+        """Connect, check the server (log format, same server, position still there) and start the stream.
+
+        `position` None means the log's present end, which is answered and must be kept durably before anything is read.
+        """
+        ...
+
+    def read(self, max_wait: float) -> LogBatch:
+        """Answer what is there, at the latest after `max_wait` seconds; empty parts when nothing came.
+
+        A batch ends at about 1,000 rows or 4 MiB, so that it is soon worked off. A connection that shows no sign of life
+        for about twice the heartbeat is a TransientError.
+        """
+        ...
+
+    def confirm(self, position: Position) -> None:
+        """The source may discard what lies before it (PostgreSQL: flush position; MySQL: nothing to say)."""
+        ...
+
+    def head(self) -> LogHead:
+        """Ask the server (over a second, short-lived or kept connection) for its log's end. Raises TransientError."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderOptions:
+    """`heartbeat_seconds`: how often the server shows a sign of life. `probe`: fault points of tests.
+
+    `server_id` (MySQL, MariaDB): ours as a replica, unique per deployment and channel.
+    """
+
+    heartbeat_seconds: float = 2.0
+    server_id: int = 0
+    probe: Callable[[str], None] = field(default=lambda _point: None)

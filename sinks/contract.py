@@ -1,0 +1,223 @@
+"""What a sink takes and answers: rows in the channel's own form, in order, inside one transaction that marks itself.
+
+Guards I2 (the apply record is the first statement of every transaction), I5, I6. Imports transforms only.
+
+The life of one batch, driven by `cdc.apply`:
+
+    identity = sink.begin(header)      BEGIN, compare-and-set of datong_progress; raises Fenced
+    sink.write(writes)                 all rows, in order; or sink.write_singly(writes) after a Rejected
+    sink.park(rows); sink.unpark(ids)  inside the same transaction
+    ... the loop guard writes the record to Redis under `identity` ...
+    sink.commit()
+
+Any error but `Rejected` of `write_singly` ends the transaction; `rollback()` is safe to call at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias
+
+from transforms.tables import Table
+from transforms.values import ChannelValue
+
+Op: TypeAlias = Literal["insert", "update", "delete"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a target has applied one source: all rows below row `end` of the transaction at `order`, and all before it."""
+
+    order: int
+    end: int
+    complete: bool
+    hlc: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressMove:
+    """A compare-and-set on one line of datong_progress: from what was last known to what this transaction makes true."""
+
+    source: str
+    known: Progress | None  # None: there is no line yet; it is inserted
+    now: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionHeader:
+    """`token` is unique per transaction, [0-9a-f]{32}; `rows` the number of mapped rows it writes at most."""
+
+    deployment: str
+    target: str
+    epoch: int
+    token: str
+    rows: int
+    moves: tuple[ProgressMove, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RowWrite:
+    """insert: `columns`/`values` are the whole row. update: the changed ones. delete: both empty.
+
+    `key_columns`/`key` find the row as it is now. A sink treats an insert whose key exists as an update of all its columns, a delete
+    that finds nothing as done, and an update that finds nothing as `Rejected(reason="missing_row")`.
+    `ref` is the caller's own number, given back with a rejection.
+    """
+
+    table: Table
+    op: Op
+    key_columns: tuple[str, ...]
+    key: tuple[ChannelValue, ...]
+    columns: tuple[str, ...]
+    values: tuple[ChannelValue, ...]
+    ref: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedRow:
+    """A change that waits in `datong_parked` of its target; `change` is the packed change, only this deployment reads it.
+
+    `id` is [a-z0-9][a-z0-9._-]* and the same when the same change is parked again. `reason` is a stable word (missing_row, rejected,
+    refused, waiting); `error` one line, values masked. `key_text` is `cdc.model.key_text`'s.
+    """
+
+    id: str
+    deployment: str
+    source: str
+    order: int
+    index: int
+    mapping: str
+    entity: str
+    key_text: str
+    reason: str
+    error: str
+    since: int  # microseconds since 1970
+    change: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ServerIdentity:
+    """Which server this is and which start of it: a transaction identity is only comparable within one incarnation."""
+
+    server: str
+    incarnation: str
+    version: str
+
+
+class SinkError(Exception):
+    """Base; `code` is the driver's (SQLSTATE or MySQL's number), the message one line without values (I9)."""
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Transient(SinkError):
+    """The whole batch again, after a while: connection, deadlock, lock wait, read-only during a failover, disk full.
+
+    `unknown_commit`: it happened between sending COMMIT and its answer; only the progress table knows.
+    """
+
+    def __init__(self, message: str, code: str = "", *, unknown_commit: bool = False) -> None:
+        super().__init__(message, code)
+        self.unknown_commit = unknown_commit
+
+
+class Rejected(SinkError):
+    """This row cannot be stored as it is (constraint, type, length, missing row): the row and its key are parked."""
+
+    def __init__(self, message: str, code: str = "", *, reason: str = "rejected", ref: int | None = None) -> None:
+        super().__init__(message, code)
+        self.reason = reason
+        self.ref = ref
+
+
+class Halt(SinkError):
+    """Needs a person: credentials, privileges, a missing table or column. `mend` says what to do."""
+
+    def __init__(self, message: str, code: str = "", *, mend: str = "") -> None:
+        super().__init__(message, code)
+        self.mend = mend
+
+
+class Fenced(SinkError):
+    """The compare-and-set matched no line: another writer, or an unknown COMMIT had happened after all. Reload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    ref: int
+    reason: str
+    error: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class SinkOptions:
+    """`probe` is called at named places (sink.before_first_stmt, sink.mid_tx, sink.commit_sent): fault points of tests.
+
+    `alive` is called between statements so that a long batch does not look hung. `lock_timeout_seconds` bounds one statement's wait.
+    `bookkeeping` none: no table of ours; the record travels as a logical message (PostgreSQL), a comment (MariaDB) or not at all.
+    """
+
+    bookkeeping: Literal["table", "none"] = "table"
+    lock_timeout_seconds: float = 3.0
+    probe: Callable[[str], None] = field(default=lambda _point: None)
+    alive: Callable[[], None] = field(default=lambda: None)
+
+
+class Sink(Protocol):
+    """One connection to one channel's database, for writing. Not thread-safe. READ COMMITTED, session settings pinned."""
+
+    def connect(self) -> ServerIdentity: ...
+
+    def close(self) -> None: ...
+
+    def describe(self, schema: str | None, table: str) -> Table | None:
+        """Read a table's columns and keys from the catalog; None if it does not exist."""
+        ...
+
+    def prepare(self) -> list[str]:
+        """Create datong_progress and datong_parked where they are missing; answer the statements that were run."""
+        ...
+
+    def take_over(self, deployment: str, target: str) -> int:
+        """Raise the epoch in the lease line and every progress line of this deployment, in one transaction; answer it."""
+        ...
+
+    def progress(self, deployment: str) -> dict[str, Progress]:
+        """Read all progress lines, waiting for a transaction of another session that holds them."""
+        ...
+
+    def begin(self, header: TransactionHeader) -> str:
+        """Open the transaction and move the progress; answer its identity as this server's log will show it.
+
+        PostgreSQL `xid`, MySQL `thread_id/ordinal`, MariaDB the token.
+        """
+        ...
+
+    def write(self, writes: Sequence[RowWrite]) -> int:
+        """Write all rows in order, in the fewest statements that keep the order; answer the number of affected rows."""
+        ...
+
+    def write_singly(self, writes: Sequence[RowWrite]) -> list[Rejection]:
+        """Write row by row inside savepoints. A rejected row is answered; later rows of its key are not tried, and are
+        answered with reason `waiting`."""
+        ...
+
+    def park(self, rows: Sequence[ParkedRow]) -> None: ...
+
+    def unpark(self, ids: Sequence[str]) -> None: ...
+
+    def parked(self, deployment: str) -> list[ParkedRow]:
+        """All parked rows of this deployment in this target, in the order (source, order, index)."""
+        ...
+
+    def commit(self) -> None: ...
+
+    def rollback(self) -> None: ...
+
+    def committed(self, identity: str) -> bool | None:
+        """After an unknown COMMIT: whether that transaction is in the database; None where the server cannot say."""
+        ...

@@ -1,0 +1,51 @@
+"""A mapping compiled once against a table's real columns: the functions that decode and encode its rows.
+
+`transforms.compile_mapping` makes one. Capture uses `decode` (channel value -> wire value of the field), apply uses
+`encode` (wire value -> channel value). Both raise `RefusedValueError`; neither ever bends a value (I6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from transforms.specs import MappingSpec
+from transforms.tables import Table
+from transforms.values import ChannelValue, WireValue
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a configuration, at a path such as `mappings.website.orders.columns.state`."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+class MappingRefusedError(ValueError):
+    """A mapping that does not fit the table or the dictionary; all its problems at once."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("; ".join(map(str, problems)))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnCodec:
+    column: str
+    field: str
+    decode: Callable[[ChannelValue], WireValue]
+    encode: Callable[[WireValue], ChannelValue]
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledMapping:
+    """`columns` in the order of the mapping; `key` are the codecs of the columns that find a row, in entity.key's order."""
+
+    spec: MappingSpec
+    table: Table
+    columns: tuple[ColumnCodec, ...]
+    key: tuple[ColumnCodec, ...]

@@ -1,0 +1,87 @@
+"""What an operator declared, as plain frozen data: entities, fields, mappings. `config` builds these from YAML.
+
+They carry no pydantic and no file paths, so that compiling a mapping needs nothing but this floor.
+"""
+
+from __future__ import annotations
+
+import decimal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from transforms.tables import Engine
+
+FieldTypeName: TypeAlias = Literal[
+    "text", "integer", "decimal", "float", "boolean", "date", "time", "datetime", "instant", "duration", "bytes",
+    "json", "uuid", "enum", "set", "reference",
+]  # fmt: skip
+Direction: TypeAlias = Literal["capture", "apply", "both"]
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSpec:
+    name: str
+    type: FieldTypeName
+    required: bool = False
+    max_length: int | None = None
+    minimum: decimal.Decimal | None = None
+    maximum: decimal.Decimal | None = None
+    pattern: str | None = None
+    values: tuple[str, ...] | None = None  # of enum and set
+    precision: int | None = None
+    scale: int | None = None
+    to: str | None = None  # of reference: the entity
+    merge: Literal["sum"] | None = None
+    on_conflict: str | None = None
+    owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EntitySpec:
+    name: str
+    key: tuple[str, ...]
+    fields: tuple[FieldSpec, ...]
+
+    def field(self, name: str) -> FieldSpec | None:
+        return next((f for f in self.fields if f.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class TransformSpec:
+    """One step of a column's transforms: its registered name and its parameter as written (None where it has none)."""
+
+    name: str
+    parameter: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnSpec:
+    column: str
+    field: str
+    transforms: tuple[TransformSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MappingSpec:
+    name: str
+    channel: str
+    engine: Engine
+    schema: str | None  # None: the connection's own database (MySQL) or `public`
+    table: str
+    entity: EntitySpec
+    direction: Direction
+    columns: tuple[ColumnSpec, ...]
+    key: tuple[str, ...]  # columns that find a row here, in the order of entity.key
+    time_zone: str = "UTC"  # what this channel's zone-less datetimes mean
+    enabled: bool = True
+    on_error: Literal["park", "halt"] = "park"
+    on_insert: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def captures(self) -> bool:
+        return self.direction in ("capture", "both")
+
+    @property
+    def applies(self) -> bool:
+        return self.direction in ("apply", "both")

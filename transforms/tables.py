@@ -1,0 +1,74 @@
+"""What a channel's catalog or log says of a table: columns with their types, keys. Pure data, no I/O.
+
+A reader builds one from the log's own metadata (a new object whenever the layout changes, so that events before an ALTER
+decode with the old layout); a sink builds one from the catalog.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Engine: TypeAlias = Literal["mysql", "mariadb", "postgresql", "sqlite"]
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnType:
+    """A column's type in its channel.
+
+    `name` is the engine's own lower-case base name: MySQL/MariaDB as in information_schema.DATA_TYPE (int, bigint,
+    decimal, varchar, datetime, timestamp, enum, json, ...; MariaDB's json is an alias of longtext and shows as such in the
+    log: `json` where a catalog proves it), PostgreSQL as in pg_type.typname (int4, int8, numeric, text, varchar, bpchar,
+    timestamp, timestamptz, jsonb, uuid, bool, bytea, an enum's or domain's own name with `kind`).
+    `length` counts characters for text and bytes for binary; `precision`/`scale` are those of decimals, and `scale` of
+    time types the digits of their fraction. None: not declared, or not known from the log.
+    """
+
+    engine: Engine
+    name: str
+    unsigned: bool = False
+    length: int | None = None
+    precision: int | None = None
+    scale: int | None = None
+    charset: str | None = None
+    labels: tuple[str, ...] | None = None
+    kind: Literal["base", "enum", "array", "domain", "composite", "range"] = "base"
+
+    def __str__(self) -> str:
+        size = ""
+        if self.precision is not None:
+            size = f"({self.precision},{self.scale or 0})"
+        elif self.length is not None:
+            size = f"({self.length})"
+        elif self.scale:
+            size = f"({self.scale})"
+        return f"{self.name}{size}{' unsigned' if self.unsigned else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    name: str
+    type: ColumnType
+    nullable: bool = True
+    generated: bool = False  # the server computes it: generated always, identity always
+    has_default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """`schema` is the database's name on MySQL and MariaDB, the schema's on PostgreSQL.
+
+    `primary_key` and `unique_keys` are empty where the source of this object does not know them (a binlog table map).
+    """
+
+    schema: str
+    name: str
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...] = ()
+    unique_keys: tuple[tuple[str, ...], ...] = ()  # without the primary key
+
+    def column(self, name: str) -> Column | None:
+        return next((c for c in self.columns if c.name == name), None)
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
