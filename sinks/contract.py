@@ -203,7 +203,8 @@ class Sink(Protocol):
 
     def write_singly(self, writes: Sequence[RowWrite]) -> list[Rejection]:
         """Write row by row inside savepoints. A rejected row is answered; later rows of its key are not tried, and are
-        answered with reason `waiting`."""
+        answered with reason `waiting`.
+        """
         ...
 
     def park(self, rows: Sequence[ParkedRow]) -> None: ...

@@ -63,7 +63,8 @@ class LogHead:
 
 class Reader(Protocol):
     """Raises `TransientError` when the connection is lost (call `open` again with the last resume position), `HaltError`
-    for what needs a person. Not thread-safe."""
+    for what needs a person. Not thread-safe.
+    """
 
     def open(self, position: Position | None) -> Position:
         """Connect, check the server (log format, same server, position still there) and start the stream.

@@ -1,0 +1,87 @@
+"""The tables of ours in a target's database, and the apply record's text form: one place for sinks and readers. Guards I2.
+
+`datong_progress` has a line per (deployment, target, source) and a lease line whose source is empty. Every apply transaction
+moves its lines by compare-and-set as its first statements, so the record reaches capture inside the very transaction that it marks.
+`datong_parked` holds changes that wait. PostgreSQL: both in schema `public`; MySQL, MariaDB: in the channel's own database.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from sinks.contract import Progress, TransactionHeader
+
+PROGRESS_TABLE: Final = "datong_progress"
+PARKED_TABLE: Final = "datong_parked"
+LEASE_SOURCE: Final = ""
+MESSAGE_PREFIX: Final = "datong"  # of PostgreSQL's logical messages and MariaDB's comments, with bookkeeping `none`
+
+PROGRESS_COLUMNS: Final = (
+    "deployment", "target", "source", "position", "row_end", "complete", "hlc", "epoch", "token", "row_count",
+)  # fmt: skip
+PARKED_COLUMNS: Final = (
+    "deployment", "target", "id", "source", "position", "row_index", "mapping", "entity", "key_text", "reason", "error",
+    "since", "change_data",
+)  # fmt: skip
+
+CREATE_MYSQL: Final = (
+    f"""CREATE TABLE IF NOT EXISTS `{PROGRESS_TABLE}` (
+  `deployment` VARCHAR(64) NOT NULL, `target` VARCHAR(64) NOT NULL, `source` VARCHAR(64) NOT NULL,
+  `position` BIGINT NOT NULL, `row_end` BIGINT NOT NULL, `complete` SMALLINT NOT NULL, `hlc` BIGINT NOT NULL,
+  `epoch` BIGINT NOT NULL, `token` VARCHAR(64) NOT NULL, `row_count` BIGINT NOT NULL,
+  PRIMARY KEY (`deployment`, `target`, `source`)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin""",
+    f"""CREATE TABLE IF NOT EXISTS `{PARKED_TABLE}` (
+  `deployment` VARCHAR(64) NOT NULL, `target` VARCHAR(64) NOT NULL, `id` VARCHAR(128) NOT NULL,
+  `source` VARCHAR(64) NOT NULL, `position` BIGINT NOT NULL, `row_index` BIGINT NOT NULL,
+  `mapping` VARCHAR(255) NOT NULL, `entity` VARCHAR(255) NOT NULL, `key_text` TEXT NOT NULL,
+  `reason` VARCHAR(64) NOT NULL, `error` TEXT NOT NULL, `since` BIGINT NOT NULL, `change_data` LONGBLOB NOT NULL,
+  PRIMARY KEY (`deployment`, `target`, `id`)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin""",
+)
+CREATE_POSTGRESQL: Final = (
+    f"""CREATE TABLE IF NOT EXISTS public.{PROGRESS_TABLE} (
+  deployment varchar(64) NOT NULL, target varchar(64) NOT NULL, source varchar(64) NOT NULL,
+  position bigint NOT NULL, row_end bigint NOT NULL, complete smallint NOT NULL, hlc bigint NOT NULL,
+  epoch bigint NOT NULL, token varchar(64) NOT NULL, row_count bigint NOT NULL,
+  PRIMARY KEY (deployment, target, source))""",
+    f"""CREATE TABLE IF NOT EXISTS public.{PARKED_TABLE} (
+  deployment varchar(64) NOT NULL, target varchar(64) NOT NULL, id varchar(128) NOT NULL,
+  source varchar(64) NOT NULL, position bigint NOT NULL, row_index bigint NOT NULL,
+  mapping varchar(255) NOT NULL, entity varchar(255) NOT NULL, key_text text NOT NULL,
+  reason varchar(64) NOT NULL, error text NOT NULL, since bigint NOT NULL, change_data bytea NOT NULL,
+  PRIMARY KEY (deployment, target, id))""",
+    # A DELETE in the log then carries entity and key_text, which capture needs.
+    f"ALTER TABLE public.{PARKED_TABLE} REPLICA IDENTITY FULL",
+)
+
+
+class RecordLine(msgspec.Struct, array_like=True):
+    source: str
+    now: Progress
+
+
+class RecordText(msgspec.Struct, array_like=True):
+    deployment: str
+    target: str
+    epoch: int
+    token: str
+    rows: int
+    lines: tuple[RecordLine, ...]
+
+
+_DECODER = msgspec.json.Decoder(RecordText)
+
+
+def record_text(header: TransactionHeader) -> str:
+    """The apply record as one line of JSON without `*/`: for a logical message or a comment."""
+    lines = tuple(RecordLine(move.source, move.now) for move in header.moves)
+    record = RecordText(header.deployment, header.target, header.epoch, header.token, header.rows, lines)
+    return msgspec.json.encode(record).decode().replace("/", "\\/")
+
+
+def read_record_text(text: str | bytes) -> RecordText:
+    """Read `record_text` back. Raises msgspec.DecodeError: whoever wrote that message, it was not us."""
+    return _DECODER.decode(text)

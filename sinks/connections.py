@@ -1,0 +1,123 @@
+"""Opening a connection to a channel's database: the one door to PyMySQL and psycopg for every role.
+
+Every session is pinned, so that no server default changes what a value means (TRAPS.md G2, W3). TLS, where configured, is verified;
+it is never weakened. Guards I6 and I9: no message of this module holds a password.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import psycopg
+import pymysql
+from pymysql.constants import CLIENT
+
+from transforms.tables import Engine
+
+CONNECT_TIMEOUT_SECONDS: Final = 5
+
+_MYSQL_SESSION: Final = (
+    "SET SESSION time_zone = '+00:00', SESSION transaction_isolation = 'READ-COMMITTED', "
+    "SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION'"
+)
+# MariaDB 10.11 does not know transaction_isolation as a variable.
+_MARIADB_SESSION: Final = _MYSQL_SESSION.replace("transaction_isolation", "tx_isolation")
+
+_POSTGRESQL_OPTIONS: Final = (
+    "-c DateStyle=ISO,YMD -c IntervalStyle=iso_8601 -c TimeZone=UTC -c bytea_output=hex -c extra_float_digits=1 "
+    "-c standard_conforming_strings=on -c client_encoding=UTF8 -c lc_monetary=C "
+    "-c default_transaction_isolation=read\\ committed -c default_transaction_read_only=off "
+    "-c idle_in_transaction_session_timeout=0 -c statement_timeout=0 -c search_path=public"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Paths of PEM files. The server's certificate is verified against `ca`, and its name against the host."""
+
+    ca: str
+    cert: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a channel's database is. `password` never shows in a repr."""
+
+    engine: Engine
+    host: str
+    port: int
+    user: str
+    database: str
+    password: str = field(default="", repr=False)
+    tls: Tls | None = None
+
+    def __str__(self) -> str:
+        return f"{self.engine}://{self.user}@{self.host}:{self.port}/{self.database}"
+
+
+def connect_mysql(
+    address: Address, *, read_timeout: float | None = 60.0, found_rows: bool = True
+) -> pymysql.Connection[Any]:
+    """Open a MySQL or MariaDB session: autocommit, UTC, strict, READ COMMITTED, utf8mb4, FOUND_ROWS (TRAPS.md W2).
+
+    Raises pymysql.err.Error and OSError; `sinks.classification` sorts them.
+    """
+    tls = None
+    if address.tls is not None:
+        tls = ssl.create_default_context(cafile=address.tls.ca)
+        if address.tls.cert:
+            tls.load_cert_chain(address.tls.cert, address.tls.key)
+    connection: pymysql.Connection[Any] = pymysql.connect(
+        host=address.host,
+        port=address.port,
+        user=address.user,
+        password=address.password,
+        database=address.database or None,
+        charset="utf8mb4",
+        autocommit=True,
+        connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        read_timeout=read_timeout,
+        write_timeout=read_timeout,
+        client_flag=CLIENT.FOUND_ROWS if found_rows else 0,
+        ssl=tls,
+        local_infile=False,
+        program_name="datong",
+        init_command=_MARIADB_SESSION if address.engine == "mariadb" else _MYSQL_SESSION,
+    )
+    return connection
+
+
+def connect_postgresql(
+    address: Address, *, replication: bool = False, autocommit: bool = True
+) -> psycopg.Connection[Any]:
+    """Open a PostgreSQL session with every output setting pinned; `replication` gives a logical walsender session.
+
+    Raises psycopg.Error; `sinks.classification` sorts them.
+    """
+    parameters: dict[str, Any] = {
+        "host": address.host,
+        "port": address.port,
+        "user": address.user,
+        "password": address.password,
+        "dbname": address.database,
+        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "application_name": "datong",
+        "options": _POSTGRESQL_OPTIONS,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+    }
+    if address.tls is not None:
+        parameters |= {"sslmode": "verify-full", "sslrootcert": address.tls.ca}
+        if address.tls.cert:
+            parameters |= {"sslcert": address.tls.cert, "sslkey": address.tls.key}
+    if replication:
+        parameters["replication"] = "database"
+    connection: psycopg.Connection[Any] = psycopg.connect(
+        autocommit=autocommit, prepare_threshold=None if replication else 5, **parameters
+    )
+    return connection
