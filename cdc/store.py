@@ -7,9 +7,10 @@ Written about once a second per role, never per change.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -159,9 +160,10 @@ class Store:
         if not path:
             raise StoreRefusedError("store.url: sqlite needs a file, such as sqlite:///var/datong.db")
         try:
-            os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o700, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            os.chmod(path, 0o600)
+            file = Path(path).resolve()
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file.touch(mode=0o600)
+            file.chmod(0o600)
         except OSError as error:
             raise StoreRefusedError(
                 f"store.url: cannot write {path}: {error.strerror} - give the service a folder of its own"
@@ -413,7 +415,9 @@ class _Transaction:
         except SQLAlchemyError as error:
             raise self._told(error) from None
 
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             self._context.__exit__(kind, error, trace)
         except SQLAlchemyError as failed:
