@@ -58,7 +58,7 @@ class _MySQLFamily(Server):
     def connect(self, database: str | None = None) -> Connection[Cursor]:
         """A new connection of the admin, in autocommit; the caller closes it."""
         context = None
-        if self._tls:
+        if self.tls:
             context = ssl.create_default_context()
             context.check_hostname = False  # a test may have given this server a wrong certificate on purpose
             context.verify_mode = ssl.CERT_NONE
@@ -74,25 +74,26 @@ class _MySQLFamily(Server):
             ssl=context,
         )
 
-    def _configure(self, *, first_start: bool) -> None:
+    def _settings(self) -> dict[str, str]:
         settings = {
             **_COMMON,
             **self._own_settings(),
             **(_FAST if self._fast else _DURABLE),
             "server_id": str(self.server_id),
-            "port": str(self.port),
-            "datadir": str(self.data),
         }
-        if self._tls:
+        if self.tls:
             settings |= {
-                "ssl_ca": str(self._tls.ca),
-                "ssl_cert": str(self._tls.server_cert),
-                "ssl_key": str(self._tls.server_key),
+                "ssl_ca": str(self.tls.ca),
+                "ssl_cert": str(self.tls.server_cert),
+                "ssl_key": str(self.tls.server_key),
             }
+        return settings | self.options
+
+    def _configure(self, *, first_start: bool) -> None:
+        settings = {"port": str(self.port), "datadir": str(self.data), **self._settings()}
         if first_start:
             settings["init_file"] = str(self.folder / _FIRST_START)
             write_private(self.folder / _FIRST_START, "".join(f"{line};\n" for line in self._first_statements()))
-        settings |= self.options
         lines = "".join(f'{name} = "{value}"\n' for name, value in settings.items())
         write_private(self.folder / "my.cnf", f"[mysqld]\n{lines}")
 

@@ -53,7 +53,7 @@ class PostgreSQL(Server):
             dbname=database or "postgres",
             autocommit=True,
             connect_timeout=10,
-            sslmode="require" if self._tls else "disable",
+            sslmode="require" if self.tls else "disable",
         )
 
     def url(self, database: str | None = None, user: str | None = None, password: str | None = None) -> str:
@@ -105,23 +105,23 @@ class PostgreSQL(Server):
             parent.chmod(parent.stat().st_mode | 0o011)
 
     def _configure(self, *, first_start: bool) -> None:  # noqa: ARG002 - every start is the same here
-        settings = {**_SETTINGS, "port": str(self.port)}
-        if self._fast:
-            settings |= _FAST
+        settings = {"port": str(self.port), **self._settings()}
         account = service_account(_ACCOUNT)
-        if self._tls:
-            for source, name in ((self._tls.ca, "ca"), (self._tls.server_cert, "cert"), (self._tls.server_key, "key")):
+        if self.tls:
+            for source, name in ((self.tls.ca, "ca"), (self.tls.server_cert, "cert"), (self.tls.server_key, "key")):
                 copy = self.data / f"tls-{name}.pem"
                 write_private(copy, source.read_text(encoding="ascii"))
                 if account:
                     shutil.chown(copy, account)
                 settings[f"ssl_{name}_file"] = copy.name
             settings["ssl"] = "on"
-        settings |= self.options
         lines = [f"{name} = '{value.replace(chr(39), chr(39) * 2)}'\n" for name, value in settings.items()]
         write_private(self.data / "datong.conf", "".join(lines))
         if account:
             shutil.chown(self.data / "datong.conf", account)
+
+    def _settings(self) -> dict[str, str]:
+        return {**_SETTINGS, **(_FAST if self._fast else {}), **self.options}
 
     def _launch(self) -> ServerProcess:
         return spawn(

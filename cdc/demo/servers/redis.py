@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from cdc.demo.servers.process import ServerMissing, ServerProcess, spawn
 from cdc.demo.servers.server import Server, write_private
@@ -34,14 +36,15 @@ class Redis(Server):
             username=self.admin_user,
             password=self.password,
             socket_connect_timeout=10,
-            ssl=self._tls is not None,
+            retry=Retry(NoBackoff(), 0),  # redis-py would wait for seconds before it says that nobody answers
+            ssl=self.tls is not None,
             ssl_cert_reqs="none",
             ssl_check_hostname=False,
         )
 
     def url(self, database: str | None = None, user: str | None = None, password: str | None = None) -> str:
         plain = super().url(database or "0", user, password)
-        return plain.replace("redis://", "rediss://", 1) if self._tls else plain
+        return plain.replace("redis://", "rediss://", 1) if self.tls else plain
 
     def _require_programs(self) -> None:
         _ = self._program()
@@ -56,20 +59,25 @@ class Redis(Server):
         self.data.mkdir()
 
     def _configure(self, *, first_start: bool) -> None:  # noqa: ARG002 - every start is the same here
-        settings = {**_SETTINGS, "port": str(self.port)}
-        if self._tls:
+        settings = {"port": str(self.port), **self._settings()}
+        if self.tls:
             settings |= {
                 "port": "0",
                 "tls-port": str(self.port),
-                "tls-ca-cert-file": str(self._tls.ca),
-                "tls-cert-file": str(self._tls.server_cert),
-                "tls-key-file": str(self._tls.server_key),
+                "tls-ca-cert-file": str(self.tls.ca),
+                "tls-cert-file": str(self.tls.server_cert),
+                "tls-key-file": str(self.tls.server_key),
                 "tls-auth-clients": "optional",
             }
-        settings |= self.options
         lines = [f"{name} {value}\n" for name, value in settings.items()]
-        accounts = f"user default off\nuser {self.admin_user} on >{self.password} ~* &* +@all\n"
-        write_private(self.folder / "redis.conf", "".join(lines) + accounts)
+        accounts = [f"user default off\nuser {self._account()}\n"]
+        write_private(self.folder / "redis.conf", "".join(lines + accounts))
+
+    def _settings(self) -> dict[str, str]:
+        return {**_SETTINGS, **self.options}
+
+    def _account(self) -> str:
+        return f"{self.admin_user} on >{self.password} ~* &* +@all"
 
     def _launch(self) -> ServerProcess:
         return spawn([self._program(), str(self.folder / "redis.conf")], directory=self.data, log=self.log)

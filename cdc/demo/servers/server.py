@@ -39,13 +39,16 @@ class Server(ABC):
         tls: Certificates | None = None,
         fast: bool = True,
     ) -> None:
-        """`options` are the server's own settings, over ours; `fast` gives up what only a power cut would need."""
+        """`options` are the server's own settings, over ours; `fast` gives up what only a power cut would need.
+
+        `options` and `tls` may be changed later: the next start takes them.
+        """
         self.folder = folder.absolute()
         self.options = dict(options or {})
         self.port = port or free_port()
         self.password = ""
         self._port_is_given = port is not None
-        self._tls = tls
+        self.tls = tls
         self._fast = fast
         self._process: ServerProcess | None = None
 
