@@ -1,0 +1,267 @@
+"""Capture: read the log, drop echoes, decode, publish; then let the source forget what everybody has. Guards I1, I2, I4, I7.
+
+It never writes to the channel, never skips what it does not understand, and tells the source only what the hub store durably says.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from cdc.capture.decoding import Decoder, Layouts
+from cdc.capture.echoes import Echoes
+from cdc.capture.state import CaptureState, first_checkpoint
+from cdc.change_log import ChangeLog, EntryId
+from cdc.control import Control
+from cdc.errors import HaltError
+from cdc.lease import Lease
+from cdc.loop_guard import LoopGuard
+from cdc.model import ApplyRecord, Entry, LogPart, Position
+from cdc.readers import LogBatch, Reader
+from cdc.store import Checkpoint, Store
+from transforms.compiled import MappingRefusedError
+from transforms.tables import Engine
+
+POLL_SECONDS: Final = 0.2
+HEARTBEAT_SECONDS: Final = 1.0
+CHECKPOINT_SECONDS: Final = 1.0
+HEAD_SECONDS: Final = 2.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureOptions:
+    """`wanted_by`: the targets whose progress holds this channel's cut. `max_bytes`: this stream's share of the change log."""
+
+    channel: str
+    engine: Engine
+    log_carries_record: bool
+    wanted_by: frozenset[str]
+    max_bytes: int
+    revision: str
+    probe: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureParts:
+    """What a capture works with; `cdc.roles` opens and closes them."""
+
+    reader: Reader
+    decoder: Decoder
+    change_log: ChangeLog
+    guard: LoopGuard
+    store: Store
+    lease: Lease
+
+
+class Capture:
+    """One session: from a position until it is told to end at a boundary, or an error ends it."""
+
+    def __init__(self, parts: CaptureParts, options: CaptureOptions, control: Control) -> None:
+        self._parts = parts
+        self._options = options
+        self._control = control
+        checkpoint, self._last = self._resume()
+        self._state = CaptureState(options.channel, checkpoint)
+        self._echoes = Echoes(
+            parts.guard, self._state, control, engine=options.engine, log_carries_record=options.log_carries_record
+        )
+        self._open_order: int | None = None  # the transaction of which only a part has been read
+        self._published_at = 0.0
+        self._published_position = checkpoint.position
+        self._checkpoint_at = 0.0
+        self._saved_position = checkpoint.position
+        self._head_at = 0.0
+        self._behind_since: float | None = None
+        self._cut_order = -1
+
+    def run(self) -> None:
+        """Work until the control says to end, at a transaction boundary."""
+        while self._control.turn(at_boundary=self._open_order is None):
+            if not self._has_room():
+                continue
+            batch = self._parts.reader.read(POLL_SECONDS)
+            self._tell_notices(batch)
+            self._echoes.ask(batch.parts)
+            entries = [entry for part in batch.parts if (entry := self._assemble(part)) is not None]
+            if self._open_order is None:
+                self._state.position = batch.reached
+            self._publish(entries)
+            self._release_when_due()
+            self._report(batch)
+        self._options.probe("shutdown.mid_flush")
+        self._checkpoint()
+
+    # -- where to begin
+
+    def _resume(self) -> tuple[Checkpoint, EntryId]:
+        """Open the reader where the change log ends; where Redis was lost, at the safe cut; the first time, at the log's end."""
+        channel, store, change_log = self._options.channel, self._parts.store, self._parts.change_log
+        published, cut = change_log.published(channel), store.safe_cut(channel)
+        if cut is None:
+            if published is not None:
+                raise HaltError(
+                    "CHECKPOINT_MISSING",
+                    f"{channel}: the hub store has no checkpoint, but Redis has changes of this deployment up to {published.state.position.native}",
+                    "is store.url the one of before? restore it, or start over with `datong remove` and `datong run`",
+                )
+            start = self._parts.reader.open(None)
+            checkpoint = first_checkpoint(start, self._options.revision)
+            store.save_checkpoint(channel, checkpoint, is_cut=True)
+            log.info(
+                "capture_first_start",
+                channel=channel,
+                position=start.native,
+                hint="what was there before is not copied",
+            )
+            return checkpoint, change_log.start(channel, self._parts.lease.holder, checkpoint)
+        if published is not None and published.last >= (cut.last_order, cut.last_end):
+            checkpoint, last = published.state, published.last
+        else:
+            log.warning(
+                "change_log_lost",
+                channel=channel,
+                hint="publishing again from the safe cut",
+                position=cut.position.native,
+            )
+            self._control.alarm("change_log_lost")
+            store.drop_checkpoints_after(channel, cut.position.order)
+            checkpoint, last = cut, change_log.start(channel, self._parts.lease.holder, cut)
+        opened = self._parts.reader.open(checkpoint.position)
+        log.info("capture_resumed", channel=channel, position=opened.native)
+        return _at(checkpoint, opened), last
+
+    # -- one transaction, or a part of one
+
+    def _assemble(self, part: LogPart) -> Entry | None:
+        """The entry to publish of a part; None for an echo, for what no mapping wants and for what is published already."""
+        begins = part.order != self._open_order
+        self._open_order = None if part.last else part.order
+        self._state.position = part.resume
+        record = self._echoes.record_of(part)
+        if record is not None:
+            if begins or part.parked:
+                self._state.absorb(record if begins else _without_progress(record), part.parked)
+            self._control.facts.echoes += part.last
+            return None
+        hlc = self._state.stamp(part)
+        if (part.order, part.end) <= self._last:
+            return None
+        layouts = Layouts()
+        published = self._last[1] if part.order == self._last[0] else 0
+        rows = part.rows if part.first >= published else [row for row in part.rows if row.index >= published]
+        try:
+            changes = self._parts.decoder.decode(rows, layouts)
+        except MappingRefusedError as error:
+            raise HaltError(
+                "SCHEMA_CHANGED",
+                f"{self._options.channel} at {part.resume.native}: {error}",
+                "edit the mapping to fit the table",
+            ) from None
+        self._options.probe("capture.decoded")
+        if not changes and (published == 0 or not part.last):
+            return None
+        self._control.facts.transactions += part.last
+        self._control.facts.rows += len(changes)
+        first = max(part.first, published)
+        state = self._state
+        return Entry(
+            state.channel, part.order, first, part.end, part.last, part.committed_at, hlc, part.transaction,
+            dict(state.seen), state.keys_aside(), layouts.all(), tuple(changes),
+        )  # fmt: skip
+
+    # -- handing on, and letting go
+
+    def _has_room(self) -> bool:
+        """Wait while this channel's share of the change log is full: the source's own log is the buffer then (I8)."""
+        if self._parts.change_log.size(self._options.channel) < self._options.max_bytes:
+            return True
+        self._control.state("running", "the change log is full: waiting for the slowest applier")
+        self._release_when_due()
+        time.sleep(POLL_SECONDS)
+        return False
+
+    def _publish(self, entries: list[Entry]) -> None:
+        now = time.monotonic()
+        moved = self._state.position.order > self._published_position.order
+        if not entries and (not moved or self._open_order is not None or now - self._published_at < HEARTBEAT_SECONDS):
+            return
+        if not entries:
+            entries = [self._state.heartbeat(self._state.position.order)]
+        self._parts.lease.check()
+        self._options.probe("capture.before_publish")
+        last = (entries[-1].order, entries[-1].end)
+        checkpoint = self._state.checkpoint(last, self._options.revision)
+        change_log, holder = self._parts.change_log, self._parts.lease.holder
+        self._last = change_log.publish(
+            self._options.channel, holder, self._last, entries, checkpoint, self._echoes.passed
+        )
+        self._options.probe("capture.after_publish")
+        self._echoes.passed.clear()
+        self._published_at = now
+        self._published_position = self._state.position
+
+    def _release_when_due(self) -> None:
+        """Once a second: keep a checkpoint, move the safe cut, and let the source and the change log forget what lies before."""
+        now = time.monotonic()
+        if now - self._checkpoint_at < CHECKPOINT_SECONDS or self._open_order is not None:
+            return
+        self._checkpoint_at = now
+        self._checkpoint()
+        cut = self._parts.store.advance_cut(self._options.channel, self._options.wanted_by)
+        if cut is None or cut.position.order == self._cut_order:
+            return
+        self._options.probe("capture.before_release")
+        self._parts.change_log.trim(self._options.channel, (cut.last_order, cut.last_end))
+        self._parts.reader.confirm(cut.position)
+        self._options.probe("source_ack.after")
+        self._cut_order = cut.position.order
+
+    def _checkpoint(self) -> None:
+        if self._open_order is not None or self._state.position == self._saved_position:
+            return
+        self._options.probe("checkpoint.before")
+        self._parts.store.save_checkpoint(
+            self._options.channel, self._state.checkpoint(self._last, self._options.revision)
+        )
+        self._options.probe("checkpoint.after")
+        self._saved_position = self._state.position
+
+    # -- facts
+
+    def _tell_notices(self, batch: LogBatch) -> None:
+        for notice in batch.notices:
+            log.warning(notice.event, text=notice.text, order=notice.order)
+
+    def _report(self, batch: LogBatch) -> None:
+        now, facts = time.monotonic(), self._control.facts
+        if now - self._head_at >= HEAD_SECONDS:
+            self._head_at = now
+            head = self._parts.reader.head()
+            facts.retained_bytes = head.retained_bytes
+            facts.numbers["source_behind_bytes"] = max(0, head.order - batch.reached.order)
+        facts.position = batch.reached.native
+        if batch.caught_up:
+            facts.lag_seconds = 0.0
+        elif batch.parts:
+            facts.lag_seconds = max(0.0, time.time() - batch.parts[-1].committed_at / 1e6)
+        self._control.state("idle" if batch.caught_up and not batch.parts else "running")
+
+
+def _at(checkpoint: Checkpoint, position: Position) -> Checkpoint:
+    """A reader may go on at another server's name for the same place (a fail-over continued by GTID)."""
+    if checkpoint.position == position:
+        return checkpoint
+    return Checkpoint(
+        position, checkpoint.last_order, checkpoint.last_end, checkpoint.hlc, checkpoint.seen, checkpoint.aside,
+        checkpoint.ordinals, checkpoint.revision,
+    )  # fmt: skip
+
+
+def _without_progress(record: ApplyRecord) -> ApplyRecord:
+    return ApplyRecord(record.deployment, record.target, record.epoch, record.token, record.rows, ())

@@ -1,0 +1,60 @@
+"""What a capture knows at a place in its log: `seen`, its hybrid logical clock, parked keys. Pure. Guards I3 (stamps), I7.
+
+ARCHITECTURE.md section 6: an echo is an acknowledgement; what it says moves `seen` and the clock, and the rows of datong_parked
+in it tell which keys were set aside. The same log read from the same checkpoint gives the same states, so that changes
+published again after Redis was lost carry the same stamps.
+"""
+
+from __future__ import annotations
+
+from cdc.model import ApplyRecord, Entry, Hlc, LogPart, Order, ParkedKey, Position, Seen
+from cdc.store import Checkpoint
+
+
+class CaptureState:
+    """Moved by `absorb` for an echo and by `stamp` for a transaction of the channel's own users, in log order."""
+
+    def __init__(self, channel: str, at: Checkpoint) -> None:
+        self.channel = channel
+        self.position = at.position
+        self.hlc: Hlc = at.hlc
+        self.seen: Seen = dict(at.seen)
+        self.aside: dict[str, tuple[int, Seen]] = dict(at.aside)
+        self.ordinals: dict[str, int] = dict(at.ordinals)
+
+    def absorb(self, record: ApplyRecord, parked: tuple[ParkedKey, ...]) -> None:
+        """Take in an apply transaction: at this place the channel had applied these sources up to there."""
+        before = dict(self.seen)
+        for line in record.progress:
+            self.seen[line.source] = max(self.seen.get(line.source, 0), line.seen)
+            self.hlc = max(self.hlc, line.hlc)
+        for row in parked:
+            count, seen = self.aside.get(row.key, (0, before))
+            count += 1 if row.parked else -1
+            if count > 0:
+                self.aside[row.key] = (count, seen)
+            else:
+                self.aside.pop(row.key, None)
+
+    def stamp(self, part: LogPart) -> Hlc:
+        """The clock of a user's transaction: its commit time, or just after everything it had seen. All parts share it."""
+        if part.first == 0:
+            self.hlc = max(part.committed_at, self.hlc + 1)
+        return self.hlc
+
+    def keys_aside(self) -> dict[str, Seen]:
+        return {key: seen for key, (_, seen) in self.aside.items()}
+
+    def heartbeat(self, order: Order) -> Entry:
+        """An entry without changes: it carries `seen` and the place on while the channel is quiet."""
+        return Entry(self.channel, order, 0, 0, True, 0, self.hlc, "", dict(self.seen), self.keys_aside(), (), ())
+
+    def checkpoint(self, last: tuple[Order, int], revision: str) -> Checkpoint:
+        return Checkpoint(
+            self.position, last[0], last[1], self.hlc, dict(self.seen), dict(self.aside), dict(self.ordinals), revision
+        )
+
+
+def first_checkpoint(position: Position, revision: str) -> Checkpoint:
+    """The state of a channel that has never been read: nothing seen, at the log's present end."""
+    return Checkpoint(position, position.order, 0, 0, {}, {}, {}, revision)

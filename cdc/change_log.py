@@ -1,0 +1,194 @@
+"""The change log: one Redis stream per channel, the only thing that capture and apply share. Guards I1, I4, I8.
+
+An entry's id in its stream is `order-end`: it grows with the source's log, so a stream cannot hold an entry twice and a reader
+finds its place by its own progress. Publishing is one Lua script that appends, moves the published position and its state, and
+removes the loop-guard records that are passed; it refuses a caller without the lease, and one that published something which
+Redis no longer holds (flushed, restored): nothing is ever appended behind a gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from cdc.errors import ChangeLogLostError, LeaseLostError
+from cdc.model import Entry
+from cdc.redis_connection import RedisAddress, connect, redis_errors
+from cdc.store import Checkpoint
+
+EntryId: TypeAlias = tuple[int, int]  # (order, end)
+NOWHERE: Final[EntryId] = (0, 0)
+
+_PUBLISH: Final = resources.files("cdc").joinpath("publish.lua").read_text()
+_encode_entry = msgspec.msgpack.Encoder().encode
+_decode_entry = msgspec.msgpack.Decoder(Entry).decode
+_encode_state = msgspec.msgpack.Encoder().encode
+_decode_state = msgspec.msgpack.Decoder(Checkpoint).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The names of a deployment's keys in Redis."""
+
+    deployment: str
+
+    def stream(self, channel: str) -> str:
+        return f"datong:{self.deployment}:stream:{channel}"
+
+    def published(self, channel: str) -> str:
+        return f"datong:{self.deployment}:published:{channel}"
+
+    def guard(self, channel: str) -> str:
+        return f"datong:{self.deployment}:guard:{channel}"
+
+    def lease(self, role: str) -> str:
+        return f"datong:{self.deployment}:lease:{role}"
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """How far a channel's stream goes, and the capture state at that place; `trimmed`: what lies before is gone."""
+
+    last: EntryId
+    state: Checkpoint
+    trimmed: EntryId
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Entries read from one source's stream, with their packed size in bytes."""
+
+    source: str
+    entries: list[tuple[Entry, int]]
+
+
+class ChangeLog:
+    """One process's connection to the change log."""
+
+    def __init__(self, address: RedisAddress, deployment: str) -> None:
+        self._address = address
+        self._keys = Keys(deployment)
+        self._redis: Any = connect(address)
+        self._publish = self._redis.register_script(_PUBLISH)
+
+    def close(self) -> None:
+        self._redis.close()
+
+    # -- the writing side: a capture
+
+    def published(self, channel: str) -> Published | None:
+        """What Redis holds of a channel; None where it holds nothing (never started, or flushed)."""
+        with redis_errors(self._address, f"reading the published position of {channel}"):
+            last, state, trimmed = self._redis.hmget(self._keys.published(channel), "last", "state", "trimmed")
+            exists = self._redis.exists(self._keys.stream(channel))
+        if not last or not state or not exists:
+            return None
+        return Published(_entry_id(last), _decode_state(state), _entry_id(trimmed) if trimmed else NOWHERE)
+
+    def start(self, channel: str, holder: str, state: Checkpoint) -> EntryId:
+        """Begin a stream anew at a checkpoint: what Redis may still hold of it is dropped. Raises LeaseLostError."""
+        keys = self._keys
+        first = Entry(channel, state.position.order, 0, 0, True, 0, state.hlc, "", state.seen, {}, (), ())
+        at = (first.order, 0)
+        with (
+            redis_errors(self._address, f"starting the stream of {channel}"),
+            self._redis.pipeline(transaction=True) as pipe,
+        ):
+            pipe.watch(keys.lease(f"capture.{channel}"))
+            if pipe.get(keys.lease(f"capture.{channel}")) != holder.encode():
+                raise LeaseLostError(f"capture {channel}: another instance holds the lease")
+            pipe.multi()
+            pipe.delete(keys.stream(channel), keys.published(channel))
+            pipe.xadd(keys.stream(channel), {"e": _encode_entry(first), "w": "0"}, id=_id_text(at))
+            values = {"last": _id_text(at), "state": _encode_state(state), "written": "0", "trimmed": _id_text(at)}
+            pipe.hset(keys.published(channel), mapping=values)
+            pipe.execute()
+        return at
+
+    def publish(
+        self,
+        channel: str,
+        holder: str,
+        expected: EntryId,
+        entries: Sequence[Entry],
+        state: Checkpoint,
+        passed: Sequence[str],
+    ) -> EntryId:
+        """Append entries, which all lie after `expected`; answer the id of the last one.
+
+        `passed` are the loop guard's fields whose transactions the new state has passed. Raises LeaseLostError,
+        ChangeLogLostError, TransientError (then it is not known whether it happened: read `published` again).
+        """
+        keys = self._keys
+        last = expected
+        arguments: list[str | bytes | int] = [holder, _id_text(expected), _encode_state(state), len(entries)]
+        for entry in entries:
+            last = (entry.order, entry.end)
+            arguments += (entry.stream_id, _encode_entry(entry))
+        arguments += passed
+        names = [keys.stream(channel), keys.published(channel), keys.lease(f"capture.{channel}"), keys.guard(channel)]
+        with redis_errors(self._address, f"publishing changes of {channel}"):
+            answer = self._publish(keys=names, args=arguments)
+        if answer == b"LEASE":
+            raise LeaseLostError(f"capture {channel}: another instance holds the lease")
+        if answer == b"LOST":
+            raise ChangeLogLostError(f"Redis no longer holds what {channel} published up to {_id_text(expected)}")
+        return last
+
+    def size(self, channel: str) -> int:
+        """Bytes that a channel's stream holds, about."""
+        with redis_errors(self._address, f"measuring the stream of {channel}"):
+            written = int(self._redis.hget(self._keys.published(channel), "written") or 0)
+            first = self._redis.xrange(self._keys.stream(channel), count=1)
+        return written - int(first[0][1][b"w"]) if first else 0
+
+    def trim(self, channel: str, up_to: EntryId) -> None:
+        """Drop entries up to and including `up_to`, which every applier has durably passed."""
+        with (
+            redis_errors(self._address, f"trimming the stream of {channel}"),
+            self._redis.pipeline(transaction=True) as pipe,
+        ):
+            pipe.hset(self._keys.published(channel), "trimmed", _id_text(up_to))
+            pipe.xtrim(self._keys.stream(channel), minid=_id_text((up_to[0], up_to[1] + 1)), approximate=False)
+            pipe.execute()
+
+    # -- the reading side: an applier
+
+    def trimmed(self, sources: Sequence[str]) -> dict[str, EntryId]:
+        """Per source, up to where its stream has been dropped; a source that Redis does not know is left out."""
+        with redis_errors(self._address, "reading what was trimmed"), self._redis.pipeline(transaction=False) as pipe:
+            for source in sources:
+                pipe.hget(self._keys.published(source), "trimmed")
+            return {s: _entry_id(at) for s, at in zip(sources, pipe.execute(), strict=True) if at}
+
+    def read(self, after: Mapping[str, EntryId], count: int, block_seconds: float) -> list[Delivered]:
+        """Entries after a place in each stream, at most `count` of each; waits up to `block_seconds` when there are none."""
+        streams = {self._keys.stream(source): _id_text(at) for source, at in after.items()}
+        block = max(1, int(block_seconds * 1000))
+        with redis_errors(self._address, "reading the change log"):
+            answer = self._redis.xread(streams, count=count, block=block)
+        names = {self._keys.stream(source).encode(): source for source in after}
+        return [
+            Delivered(names[name], [(_decode_entry(values[b"e"]), len(values[b"e"])) for _, values in found])
+            for name, found in answer or ()
+        ]
+
+    def newest(self, sources: Sequence[str]) -> dict[str, EntryId]:
+        """Per source, the last entry that was published."""
+        with redis_errors(self._address, "reading the streams' ends"), self._redis.pipeline(transaction=False) as pipe:
+            for source in sources:
+                pipe.hget(self._keys.published(source), "last")
+            return {s: _entry_id(at) for s, at in zip(sources, pipe.execute(), strict=True) if at}
+
+
+def _entry_id(text: bytes) -> EntryId:
+    order, _, end = text.partition(b"-")
+    return int(order), int(end)
+
+
+def _id_text(at: EntryId) -> str:
+    return f"{at[0]}-{at[1]}"

@@ -1,0 +1,68 @@
+"""The one door to redis-py: connections whose errors are the engine's own. Guards I9 (no password in any message)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from cdc.errors import HaltError, TransientError
+
+SOCKET_TIMEOUT_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class RedisAddress:
+    """`url` may hold a password: it never shows in a repr or a message."""
+
+    url: str = field(repr=False)
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+
+    def __str__(self) -> str:
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.hostname}:{parts.port or 6379}{parts.path}"
+
+
+def connect(address: RedisAddress) -> redis.Redis:
+    """A client that never retries by itself: whether a command may be repeated is ours to know."""
+    options: dict[str, Any] = {
+        "socket_timeout": SOCKET_TIMEOUT_SECONDS,
+        "socket_connect_timeout": SOCKET_TIMEOUT_SECONDS,
+        "retry": Retry(NoBackoff(), 0),
+        "client_name": "datong",
+        "protocol": 2,
+    }
+    if address.ca:
+        options |= {"ssl_ca_certs": address.ca, "ssl_cert_reqs": "required", "ssl_check_hostname": True}
+        if address.cert:
+            options |= {"ssl_certfile": address.cert, "ssl_keyfile": address.key}
+    return redis.Redis.from_url(address.url, **options)
+
+
+@contextmanager
+def redis_errors(address: RedisAddress, doing: str) -> Iterator[None]:
+    """Turn what redis-py raises into TransientError or HaltError, one line, naming the place and what was being done."""
+    try:
+        yield
+    except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
+        raise HaltError(
+            "REDIS_REFUSED", f"Redis {address}: {_line(error)}", "check redis.url's user and password"
+        ) from None
+    except redis.exceptions.OutOfMemoryError:
+        raise TransientError(
+            f"Redis {address} is full while {doing} - raise its maxmemory above change_log.max_bytes, or wait until appliers catch up"
+        ) from None
+    except (redis.RedisError, OSError) as error:
+        raise TransientError(f"Redis {address}: {_line(error)} while {doing} - is it running?") from None
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
