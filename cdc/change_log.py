@@ -104,7 +104,12 @@ class ChangeLog:
             pipe.multi()
             pipe.delete(keys.stream(channel), keys.published(channel))
             pipe.xadd(keys.stream(channel), {"e": _encode_entry(first), "w": "0"}, id=_id_text(at))
-            values = {"last": _id_text(at), "state": _encode_state(state), "written": "0", "trimmed": _id_text(at)}
+            values = {
+                "last": _id_text(at),
+                "state": _encode_state(state),
+                "written": "0",
+                "trimmed": _id_text((state.last_order, state.last_end)),
+            }
             pipe.hset(keys.published(channel), mapping=values)
             pipe.execute()
         return at

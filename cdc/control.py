@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from cdc.facts import ENCODER, RoleFacts, RoleKind, RoleState
-from cdc.store import Store
+from cdc.store import Command, Store
 
 BEAT_SECONDS: Final = 0.25
 STORE_POLL_SECONDS: Final = 0.5
@@ -30,6 +30,7 @@ class Control:
         self.stop_requested = False
         self.store: Store | None = None
         self.paused = False
+        self._commands: list[Command] = []
         self._report_fd = report_fd
         self._config_changed = config_changed
         self._changed = False
@@ -52,11 +53,17 @@ class Control:
         if self.store is None:
             return
         self.paused = (self.channel, self.kind) in self.store.paused()
+        self._commands = self.store.commands(self.channel, self.kind)
         values = {name: int(getattr(self.facts, name)) for name in COUNTERS}
         values |= {f"alarm.{name}": count for name, count in self.facts.alarms.items()}
         if values != self._saved:
             self.store.save_counters(self.role, values)
             self._saved = values
+
+    def take_commands(self) -> list[Command]:
+        """What an operator asked for since the last poll; each is to be acknowledged in the store when done."""
+        taken, self._commands = self._commands, []
+        return taken
 
     def load_counters(self, store: Store) -> None:
         """Go on counting where the last process of this role stopped."""

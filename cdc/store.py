@@ -51,6 +51,8 @@ _applied = sa.Table(
     sa.Column("row_end", sa.BigInteger, nullable=False),
     sa.Column("complete", sa.Boolean, nullable=False),
     sa.Column("hlc", sa.BigInteger, nullable=False),
+    sa.Column("written_order", sa.BigInteger, nullable=False),
+    sa.Column("written_end", sa.BigInteger, nullable=False),
 )
 _paused = sa.Table(
     "datong_paused",
@@ -121,6 +123,14 @@ class Checkpoint(msgspec.Struct, frozen=True):
     aside: dict[str, tuple[int, Seen]]
     ordinals: dict[str, int]
     revision: str
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """How far a target has durably passed one source, heartbeats and unmapped entries included, and how far its own
+    progress table had been written then: a table that later says less was restored from a backup."""
+
+    passed: ProgressRow
+    written: tuple[Order, int]
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -259,9 +269,10 @@ class Store:
 
     # -- appliers: durable progress
 
-    def save_applied(self, target: str, rows: Iterable[ProgressRow]) -> None:
+    def save_applied(self, target: str, rows: Iterable[Applied]) -> None:
         with self._transaction() as connection:
-            for row in rows:
+            for applied in rows:
+                row = applied.passed
                 self._upsert(
                     connection,
                     _applied,
@@ -273,14 +284,22 @@ class Store:
                         "row_end": row.end,
                         "complete": row.complete,
                         "hlc": row.hlc,
+                        "written_order": applied.written[0],
+                        "written_end": applied.written[1],
                     },
                 )
 
-    def applied(self, target: str) -> dict[str, ProgressRow]:
+    def applied(self, target: str) -> dict[str, Applied]:
         query = sa.select(_applied).where((_applied.c.deployment == self.deployment) & (_applied.c.target == target))
         with self._transaction() as connection:
             rows = connection.execute(query).all()
-        return {row.source: ProgressRow(row.source, row.order, row.row_end, row.complete, row.hlc) for row in rows}
+        return {
+            row.source: Applied(
+                ProgressRow(row.source, row.order, row.row_end, row.complete, row.hlc),
+                (row.written_order, row.written_end),
+            )
+            for row in rows
+        }
 
     # -- parked changes of channels with bookkeeping `none`
 

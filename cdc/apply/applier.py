@@ -1,0 +1,208 @@
+"""Apply: consume all streams, write each batch in one marked transaction, report progress. Guards I1 to I6.
+
+The conflict stage of ARCHITECTURE.md section 6 has its place between `Delivery.take` and `BatchMaker.make`: entries in causal
+order come in, what is to be written goes out. Until it is there, of two concurrent edits of one key the last to arrive stays.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal
+
+import structlog
+
+from cdc.apply.batch import Batch, BatchMaker, moves
+from cdc.apply.bookkeeping import Bookkeeping
+from cdc.apply.delivery import Delivery, entry_id
+from cdc.apply.encoding import Encoder
+from cdc.apply.parking import ParkedKeys
+from cdc.apply.release import Release
+from cdc.change_log import ChangeLog, EntryId
+from cdc.control import Control
+from cdc.lease import Lease
+from cdc.loop_guard import GuardRecord, LoopGuard
+from cdc.model import ApplyRecord, ProgressRow
+from cdc.store import Store
+from sinks.contract import Progress, Rejected, ServerIdentity, Sink, TransactionHeader
+
+POLL_SECONDS: Final = 0.2
+PROGRESS_SECONDS: Final = 1.0
+READ_ENTRIES: Final = 500
+NOTHING: Final[Mapping[str, Progress]] = MappingProxyType({})
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyOptions:
+    """`sources`: every other channel that captures, mapped here or not: their order is what causality is told by."""
+
+    deployment: str
+    target: str
+    sources: tuple[str, ...]
+    max_rows: int
+    bookkeeping: Literal["table", "none"]
+    probe: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyParts:
+    """What an applier works with; `cdc.roles` opens and closes them."""
+
+    sink: Sink
+    server: ServerIdentity
+    encoder: Encoder
+    change_log: ChangeLog
+    guard: LoopGuard
+    store: Store
+    lease: Lease
+
+
+class Applier:
+    """One session: from the target's own progress until it is told to end, or an error ends it."""
+
+    def __init__(self, parts: ApplyParts, options: ApplyOptions, control: Control) -> None:
+        self._parts = parts
+        self._options = options
+        self._control = control
+        self._books = Bookkeeping(
+            parts.sink, parts.store, parts.guard, options.deployment, options.target, options.bookkeeping
+        )
+        self._epoch = self._books.take_over()
+        start = self._books.resume(options.sources, parts.change_log)
+        self._known = start.known
+        self._passed = start.passed
+        self._waiting = ParkedKeys(self._books.parked())
+        self._maker = BatchMaker(options.deployment, parts.encoder, self._waiting)
+        self._release = Release(parts.sink, parts.encoder, self._books, self._waiting, self._transact)
+        folded = {source: at.order if at.complete else at.order - 1 for source, at in start.passed.items()}
+        self._delivery = Delivery(options.target, folded, options.max_rows)
+        self._at: dict[str, EntryId] = {source: (at.order, at.end) for source, at in start.passed.items()}
+        self._unwritten: dict[str, Progress] = {}  # moved past entries of which nothing is mapped here
+        self._saved: dict[str, Progress] = dict(start.passed)
+        self._progress_at = 0.0
+        log.info("apply_resumed", positions={s: f"{at[0]}-{at[1]}" for s, at in self._at.items()}, epoch=self._epoch)
+
+    def run(self) -> None:
+        """Work until the control says to end: read what is there, put causes before effects, write it, report."""
+        while self._control.turn():
+            self._read()
+            entries = self._delivery.take()
+            if entries:
+                self._write(self._maker.make(entries, self._known))
+            self._write_progress_when_due()
+            self._obey()
+            self._report(busy=bool(entries))
+        self._save_progress()
+
+    def _read(self) -> None:
+        after = {source: self._at[source] for source in self._delivery.hungry()}
+        if not after:
+            return
+        wait = POLL_SECONDS if not self._delivery.holds() else 0.01
+        for delivered in self._parts.change_log.read(after, READ_ENTRIES, wait):
+            self._delivery.add(delivered.source, delivered.entries)
+            self._at[delivered.source] = entry_id(delivered.entries[-1][0])
+
+    # -- one batch, in one transaction of the target
+
+    def _write(self, batch: Batch) -> None:
+        """Write a batch whole; if a row is rejected, again row by row, parking what cannot be stored.
+
+        Any other error ends the session: the next one begins at what the target's own table says.
+        """
+        if batch.empty:
+            self._unwritten |= batch.written
+        else:
+            self._write_rows(batch, self._unwritten | batch.written)
+            self._unwritten = {}
+        self._passed |= batch.reached
+        if not self._books.in_table:
+            self._save_progress()
+
+    def _write_rows(self, batch: Batch, written: Mapping[str, Progress]) -> None:
+        sink, rows = self._parts.sink, len(batch.writes)
+        parked = list(batch.parked)
+
+        def whole() -> None:
+            sink.write(batch.writes)
+            self._books.park(parked, len(self._waiting))
+
+        def singly() -> None:
+            parked.extend(self._maker.park(batch, sink.write_singly(batch.writes)))
+            self._books.park(parked, len(self._waiting))
+
+        try:
+            self._transact(rows, whole, written)
+        except Rejected as error:
+            log.warning("batch_rejected", rows=rows, code=error.code, error=str(error), hint="trying row by row")
+            sink.rollback()
+            self._transact(rows, singly, written)
+        self._waiting.add(parked)
+        for row in parked:
+            log.warning("row_parked", id=row.id, mapping=row.mapping, reason=row.reason, error=row.error)
+        self._control.facts.rows += rows - (len(parked) - len(batch.parked))
+        self._control.facts.transactions += batch.transactions
+
+    def _transact(self, rows: int, write: Callable[[], None], written: Mapping[str, Progress] = NOTHING) -> None:
+        """BEGIN, the compare-and-set, the rows, the loop guard, COMMIT - in this order (ARCHITECTURE.md section 5)."""
+        sink, options = self._parts.sink, self._options
+        steps = moves(self._known, written)
+        header = TransactionHeader(options.deployment, options.target, self._epoch, secrets.token_hex(16), rows, steps)
+        self._parts.lease.check()
+        identity = sink.begin(header)
+        write()
+        options.probe("loop_guard.before_register")
+        self._parts.guard.register(identity, GuardRecord(self._parts.server.incarnation, _record(header)))
+        options.probe("loop_guard.after_register")
+        options.probe("sink.before_commit")
+        sink.commit()
+        options.probe("sink.after_commit")
+        self._known |= {step.source: step.now for step in steps}
+
+    # -- what needs no rows
+
+    def _write_progress_when_due(self) -> None:
+        """Once a second: the target's table moves past what is not mapped here, the hub store past everything."""
+        now = time.monotonic()
+        if now - self._progress_at < PROGRESS_SECONDS:
+            return
+        self._progress_at = now
+        self._save_progress()
+
+    def _save_progress(self) -> None:
+        if self._unwritten and self._books.in_table:
+            self._transact(0, _nothing, self._unwritten)
+            self._unwritten = {}
+        if self._passed != self._saved:
+            self._options.probe("checkpoint.before")
+            self._books.save(self._passed, self._known)
+            self._options.probe("checkpoint.after")
+            self._saved = dict(self._passed)
+
+    def _obey(self) -> None:
+        """Retry or drop parked changes where an operator asked for it."""
+        for command in self._control.take_commands():
+            self._release.obey(command)
+            self._parts.store.command_done(command)
+
+    def _report(self, *, busy: bool) -> None:
+        facts = self._control.facts
+        since = self._delivery.waiting_since()
+        facts.lag_seconds = 0.0 if since is None else max(0.0, time.time() - since / 1e6)
+        facts.parked = len(self._waiting)
+        facts.positions = {source: f"{at.order}-{at.end}" for source, at in self._passed.items()}
+        self._control.state("running" if busy or self._delivery.holds() else "idle", self._delivery.waits_for())
+
+
+def _record(header: TransactionHeader) -> ApplyRecord:
+    lines = tuple(ProgressRow(m.source, m.now.order, m.now.end, m.now.complete, m.now.hlc) for m in header.moves)
+    return ApplyRecord(header.deployment, header.target, header.epoch, header.token, header.rows, lines)
+
+
+def _nothing() -> None:
+    """A transaction that moves progress only."""

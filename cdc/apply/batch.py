@@ -1,0 +1,112 @@
+"""One batch: what to write of some entries, what to park, and how far it carries the target. Pure but for the clock of parking.
+
+Guards I1 (every change is written, parked, or not mapped here) and I4 (nothing overtakes a parked change of its key).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cdc.apply.encoding import Encoder
+from cdc.apply.parking import ParkedKeys, moved_key, parked_row
+from cdc.errors import HaltError
+from cdc.model import Change, Entry, Layout, key_text
+from sinks.contract import ParkedRow, Progress, ProgressMove, Rejection, RowWrite
+from transforms.values import RefusedValueError
+
+
+@dataclass(slots=True)
+class Batch:
+    """`writes` carry as `ref` their place in `origins`. `reached` is, per source, the last entry; `moves` what the target's
+    table is to say: entries with changes only, heartbeats are never written down (ARCHITECTURE.md section 6, rule 7)."""
+
+    writes: list[RowWrite] = field(default_factory=list)
+    origins: list[tuple[Entry, Layout, Change]] = field(default_factory=list)
+    parked: list[ParkedRow] = field(default_factory=list)
+    reached: dict[str, Progress] = field(default_factory=dict)
+    written: dict[str, Progress] = field(default_factory=dict)
+    transactions: int = 0
+
+    @property
+    def empty(self) -> bool:
+        return not self.writes and not self.parked
+
+
+class BatchMaker:
+    """Turns entries into a batch by a target's encoder and the keys that wait there."""
+
+    def __init__(self, deployment: str, encoder: Encoder, waiting: ParkedKeys) -> None:
+        self._deployment = deployment
+        self._encoder = encoder
+        self._waiting = waiting
+
+    def make(self, entries: Sequence[Entry], known: Mapping[str, Progress]) -> Batch:
+        """Raises HaltError where a mapping with `on_error: halt` meets a change that it would have to park."""
+        batch = Batch()
+        for entry in entries:
+            progress = Progress(entry.order, entry.end, entry.last, entry.hlc)
+            batch.reached[entry.channel] = progress
+            if entry.is_heartbeat:
+                continue
+            batch.written[entry.channel] = progress
+            at = known.get(entry.channel)
+            done = at.end if at is not None and at.order == entry.order else 0
+            before = len(batch.writes)
+            for change in entry.changes:
+                if change.index >= done:
+                    self._add(batch, entry, entry.layouts[change.layout], change)
+            batch.transactions += entry.last and len(batch.writes) > before
+        return batch
+
+    def park(self, batch: Batch, rejections: Sequence[Rejection]) -> list[ParkedRow]:
+        """The rows to park for what the sink rejected; their keys wait from now on."""
+        rows = []
+        for rejection in rejections:
+            entry, layout, change = batch.origins[rejection.ref]
+            rows.append(self._parked(entry, layout, change, rejection.reason, rejection.error))
+        return rows
+
+    def _add(self, batch: Batch, entry: Entry, layout: Layout, change: Change) -> None:
+        spec = self._encoder.mapping_of(layout)
+        if spec is None:
+            return
+        if self._waiting or batch.parked:
+            keys = {
+                key_text(layout.entity, change.key),
+                moved_key(layout, change, spec.entity.key) if change.op == "update" else None,
+            }
+            if any(key in self._waiting or any(key == row.key_text for row in batch.parked) for key in keys if key):
+                batch.parked.append(
+                    parked_row(
+                        self._deployment, entry, layout, change, "waiting", "an earlier change of this key is parked"
+                    )
+                )
+                return
+        try:
+            write = self._encoder.encode(layout, change, len(batch.origins))
+        except RefusedValueError as error:
+            batch.parked.append(self._parked(entry, layout, change, "refused", str(error)))
+            return
+        if write is not None:
+            batch.writes.append(write)
+            batch.origins.append((entry, layout, change))
+
+    def _parked(self, entry: Entry, layout: Layout, change: Change, reason: str, error: str) -> ParkedRow:
+        spec = self._encoder.mapping_of(layout)
+        if spec is not None and spec.on_error == "halt" and reason != "waiting":
+            raise HaltError(
+                "ROW_REJECTED",
+                f"mapping {spec.name}: a change of {entry.channel} at {entry.transaction or entry.order} cannot be written ({reason}): {error}",
+                "mend the row or the table, or set on_error: park",
+            )
+        return parked_row(self._deployment, entry, layout, change, reason, error)
+
+
+def moves(known: Mapping[str, Progress], written: Mapping[str, Progress]) -> tuple[ProgressMove, ...]:
+    """The compare-and-sets that carry a target's table from what is known to what a batch makes true."""
+    return tuple(
+        ProgressMove(source, known.get(source), now)
+        for source, now in sorted(written.items())
+        if source not in known or (known[source].order, known[source].end) != (now.order, now.end)
+    )

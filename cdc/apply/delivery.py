@@ -1,0 +1,116 @@
+"""In which order entries of several streams are applied: each source in its own, and never an effect before its cause. Pure.
+
+Guards I4 (order), I5 (a transaction in one piece, up to a bound) and I8 (what is held is bounded).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from cdc.change_log import EntryId
+from cdc.model import Entry, Order
+
+HELD_BYTES = 32 << 20  # of one source: a transaction above it is applied in pieces, whatever its number of rows
+
+
+@dataclass(slots=True)
+class _Queue:
+    entries: deque[tuple[Entry, int]] = field(default_factory=deque)
+    changes: int = 0
+    size: int = 0
+
+
+class Delivery:
+    """Holds what was read and not applied yet. `folded` says, per source, the last order that is applied completely."""
+
+    def __init__(self, target: str, folded: Mapping[str, Order], max_rows: int) -> None:
+        self._target = target
+        self._folded = dict(folded)
+        self._max_rows = max_rows
+        self._queues: dict[str, _Queue] = {source: _Queue() for source in folded}
+
+    def add(self, source: str, entries: Iterable[tuple[Entry, int]]) -> None:
+        queue = self._queues[source]
+        for entry, size in entries:
+            queue.entries.append((entry, size))
+            queue.changes += len(entry.changes)
+            queue.size += size
+
+    def hungry(self) -> list[str]:
+        """The sources of which more may be read: the others hold enough."""
+        return [s for s, q in self._queues.items() if q.changes < self._max_rows and q.size < HELD_BYTES]
+
+    def take(self) -> list[Entry]:
+        """The next batch: whole transactions, at most about `max_rows` changes; a larger one alone and in pieces."""
+        taken: list[Entry] = []
+        self._take_turns()
+        room = self._max_rows
+        moved = True
+        while moved and room > 0:
+            moved = False
+            for queue in self._queues.values():
+                while room > 0 and (group := self._next(queue, room, alone=not taken)):
+                    taken += group
+                    room -= sum(len(entry.changes) for entry in group)
+                    moved = True
+        return taken
+
+    def waiting_since(self) -> int | None:
+        """The commit time (microseconds) of the oldest transaction that is held; None when nothing is."""
+        times = [entry.committed_at for q in self._queues.values() for entry, _ in list(q.entries)[:1] if entry.end]
+        return min(times, default=None)
+
+    def holds(self) -> bool:
+        return any(queue.entries for queue in self._queues.values())
+
+    def waits_for(self) -> str:
+        """Which cause the first entry that is held back waits for, as text for an operator; empty where none is."""
+        for queue in self._queues.values():
+            if queue.entries:
+                entry = queue.entries[0][0]
+                for source, order in entry.seen.items():
+                    if self._folded.get(source, order) < order:
+                        return f"{entry.channel} at {entry.order} waits for {source} up to {order}"
+        return ""
+
+    def _take_turns(self) -> None:
+        """The source that came first the last time comes last: no backlog starves the others."""
+        if self._queues:
+            first = next(iter(self._queues))
+            self._queues[first] = self._queues.pop(first)
+
+    def _next(self, queue: _Queue, room: int, *, alone: bool) -> list[Entry]:
+        """One transaction's parts from the front of a queue, if it is ready and fits."""
+        if not queue.entries or not self._ready(queue.entries[0][0]):
+            return []
+        count = changes = size = 0
+        complete = False
+        for entry, packed in queue.entries:
+            count += 1
+            changes += len(entry.changes)
+            size += packed
+            if entry.last or changes >= self._max_rows or size >= HELD_BYTES:
+                complete = True
+                break
+        if not complete or (changes > room and not alone):
+            return []
+        group = [queue.entries.popleft()[0] for _ in range(count)]
+        queue.changes -= changes
+        queue.size -= size
+        last = group[-1]
+        self._folded[last.channel] = max(self._folded[last.channel], last.order if last.last else last.order - 1)
+        return group
+
+    def _ready(self, entry: Entry) -> bool:
+        """Whether everything that its channel had seen has been delivered; a channel that is not a source does not count."""
+        return all(
+            self._folded.get(source, order) >= order
+            for source, order in entry.seen.items()
+            if source not in {entry.channel, self._target}
+        )
+
+
+def entry_id(entry: Entry) -> EntryId:
+    return (entry.order, entry.end)
