@@ -20,6 +20,9 @@ MAX_DEPTH: Final = 1000
 # Up to this depth the standard library's recursive parser is used; beyond it, one with a stack of its own.
 _RECURSIVE_DEPTH: Final = 100
 _BRACKETS_AND_STRINGS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)  # possessive: linear
+_NUMBERS_AND_STRINGS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|-?[0-9][0-9.eE+-]*', re.DOTALL)
+_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_MANY_DIGITS: Final = re.compile(r"[0-9][0-9.]{15}|[0-9]e[+-]")
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _NUMBER: Final = re.compile(r"(-?(?:0|[1-9][0-9]*))(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 # Between these powers of ten a number is written plainly, beyond them with an exponent (as IEEE doubles are printed).
@@ -43,6 +46,27 @@ def canonical(text: str | bytes) -> str:
         raise ValueError("the JSON text holds a lone surrogate") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"not valid JSON: {error.msg} at character {error.pos}") from None
+
+
+def holds_nul(canonical_text: str) -> bool:
+    """Say whether a string in the text holds U+0000, which PostgreSQL's jsonb refuses."""
+    return "\\u0000" in canonical_text and _NUL.search(canonical_text) is not None
+
+
+def beyond_doubles(canonical_text: str) -> bool:
+    """Say whether the text holds a number that MySQL's json, with 64-bit integers and doubles, would round."""
+    if _MANY_DIGITS.search(canonical_text) is None:
+        return False
+    return any(
+        _rounded(match.group()) for match in _NUMBERS_AND_STRINGS.finditer(canonical_text) if match.group()[0] != '"'
+    )
+
+
+def _rounded(number: str) -> bool:
+    if number.lstrip("-").isdigit():
+        return not -(2**63) <= int(number[:30]) < 2**64 or len(number) > 20
+    as_double = float(number)
+    return as_double in (float("inf"), float("-inf")) or _fraction_text(repr(as_double)) != number
 
 
 def _write(value: object) -> str:

@@ -1,0 +1,354 @@
+"""What a column can hold, per kind: checks that refuse a value before a server would bend it (I6).
+
+Each function returns the steps that a value of its kind has to pass on its way into the column. A limit that the catalog does
+not tell (None) is not checked: the server's strict mode is behind it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import math
+import re
+import struct
+from typing import Any, Final, NoReturn
+
+from transforms.fields import EXACT
+from transforms.json_text import beyond_doubles, holds_nul
+from transforms.kinds import Step
+from transforms.tables import ColumnType
+from transforms.values import RefusedValueError, masked
+
+_INTEGER_BITS: Final = {
+    "tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "integer": 32, "bigint": 64, "int2": 16, "int4": 32, "int8": 64,
+}  # fmt: skip
+_TEXT_BYTES: Final = {"tinytext": 255, "text": 65_535, "mediumtext": 2**24 - 1, "longtext": 2**32 - 1}
+_BLOB_BYTES: Final = {"tinyblob": 255, "blob": 65_535, "mediumblob": 2**24 - 1, "longblob": 2**32 - 1}
+_LONGEST_TIME: Final = dt.timedelta(hours=838, minutes=59, seconds=59)
+# MySQL manual, "The DATE, DATETIME, and TIMESTAMP Types": the range of timestamp. Zero seconds is the zero date.
+_TIMESTAMP_FIRST: Final = dt.datetime(1970, 1, 1, 0, 0, 1, tzinfo=dt.UTC)
+_TIMESTAMP_LAST: Final = dt.datetime(2038, 1, 19, 3, 14, 7, 999999, tzinfo=dt.UTC)
+_FOUR_BYTES: Final = re.compile("[\U00010000-\U0010ffff]")
+# Python's codecs for MySQL's character sets, where a character set does not hold all of Unicode.
+_CODECS: Final = {
+    "ascii": "ascii", "gbk": "gbk", "gb2312": "gb2312", "big5": "big5", "sjis": "shift_jis", "cp932": "cp932",
+    "euckr": "euc_kr", "ujis": "euc_jp", "latin2": "iso8859_2", "latin5": "iso8859_9", "latin7": "iso8859_13",
+    "greek": "iso8859_7", "hebrew": "iso8859_8", "koi8r": "koi8_r", "koi8u": "koi8_u", "cp1250": "cp1250",
+    "cp1251": "cp1251", "cp1256": "cp1256", "cp1257": "cp1257", "cp850": "cp850", "cp852": "cp852", "cp866": "cp866",
+    "tis620": "tis_620",
+}  # fmt: skip
+_LATIN1_HOLES: Final = frozenset("\x81\x8d\x8f\x90\x9d")
+
+
+def _refuse(where: str, value: object, why: str) -> NoReturn:
+    raise RefusedValueError(where, f"{masked(value)} {why}")
+
+
+def integer(column_type: ColumnType, where: str) -> list[Step]:
+    if column_type.name == "year":
+        return [_year(where)]
+    if column_type.name == "bit":
+        least, most = 0, 2 ** (column_type.length or 1) - 1
+    else:
+        bits = _INTEGER_BITS[column_type.name]
+        least, most = (0, 2**bits - 1) if column_type.unsigned else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+    def step(value: int) -> int:
+        if least <= value <= most:
+            return value
+        _refuse(where, value, f"is outside {least} to {most}")
+
+    return [step]
+
+
+def _year(where: str) -> Step:
+    def step(value: int) -> int:
+        if value == 0 or 1901 <= value <= 2155:
+            return value
+        _refuse(where, value, "is neither 0 nor a year from 1901 to 2155")
+
+    return step
+
+
+def exact_decimal(column_type: ColumnType, where: str) -> list[Step]:
+    precision = column_type.precision
+    scale = column_type.scale or 0
+    if precision is None:
+        if column_type.engine == "postgresql":
+            return [_numeric(where)]
+        precision = 10
+    quantum = decimal.Decimal(1).scaleb(-scale)
+    whole_digits = precision - scale
+    unsigned = column_type.unsigned
+
+    def step(value: decimal.Decimal) -> decimal.Decimal:
+        if not value.is_finite():
+            _refuse(where, value, "is not a finite number")
+        try:
+            exact = value.quantize(quantum, context=EXACT)
+        except decimal.Inexact:
+            _refuse(where, value, f"has more than {scale} decimals")
+        except decimal.InvalidOperation:
+            _refuse(where, value, "has too many digits")
+        if exact and exact.adjusted() >= whole_digits:
+            _refuse(where, value, f"has more than {whole_digits} digits before the point")
+        if unsigned and exact < 0:
+            _refuse(where, value, "is negative")
+        return exact
+
+    return [step]
+
+
+def _numeric(where: str) -> Step:
+    """PostgreSQL manual, "Numeric Types": up to 131072 digits before the point, 16383 after it."""
+
+    def step(value: decimal.Decimal) -> decimal.Decimal:
+        exponent = value.as_tuple().exponent
+        if not isinstance(exponent, int):
+            _refuse(where, value, "is not a finite number")
+        if exponent < -16_383 or value.adjusted() >= 131_072:
+            _refuse(where, value, "has more digits than a numeric holds")
+        return value
+
+    return step
+
+
+def floating(column_type: ColumnType, where: str) -> list[Step]:
+    steps: list[Step] = []
+    if column_type.engine != "postgresql":
+        steps.append(_finite(where))
+    if column_type.name in ("float", "float4"):
+        steps.append(_four_bytes(where))
+    if column_type.unsigned:
+        steps.append(_not_negative(where))
+    return steps
+
+
+def _finite(where: str) -> Step:
+    def step(value: float) -> float:
+        if not math.isfinite(value):
+            _refuse(where, value, "is not a finite number")
+        return value
+
+    return step
+
+
+def _not_negative(where: str) -> Step:
+    def step(value: float) -> float:
+        if value < 0:
+            _refuse(where, value, "is negative")
+        return value
+
+    return step
+
+
+def _four_bytes(where: str) -> Step:
+    def step(value: float) -> float:
+        if math.isfinite(value) and shortest_of_four_bytes(value) != value:
+            _refuse(where, value, "has more digits than a 4-byte float holds")
+        return value
+
+    return step
+
+
+def shortest_of_four_bytes(value: float) -> float | None:
+    """Return the float with the shortest decimal among those that are the same 4 bytes as `value`; None beyond their range."""
+    try:
+        packed = struct.pack("<f", value)
+    except OverflowError:
+        return None
+    exact: float = struct.unpack("<f", packed)[0]
+    for digits in range(1, 9):
+        candidate = float(f"{exact:.{digits}g}")
+        try:
+            if struct.pack("<f", candidate) == packed:
+                return candidate
+        except OverflowError:
+            continue
+    return float(f"{exact:.9g}")
+
+
+def text(column_type: ColumnType, where: str) -> list[Step]:
+    if column_type.labels is not None:
+        return [_one_label(column_type.labels, where)]
+    steps: list[Step] = []
+    if column_type.engine == "postgresql":
+        steps.append(_without_nul(where))
+    else:
+        steps.extend(_in_charset(column_type.charset, where))
+        if column_type.name in _TEXT_BYTES:
+            steps.append(_at_most_bytes(_TEXT_BYTES[column_type.name], where))
+    if column_type.name in ("char", "bpchar"):
+        steps.append(_no_trailing_spaces(where))
+    if column_type.length is not None and column_type.name in ("char", "varchar", "bpchar"):
+        steps.append(_at_most(column_type.length, "characters", where))
+    return steps
+
+
+def _one_label(labels: tuple[str, ...], where: str) -> Step:
+    known = frozenset(labels)
+
+    def step(value: str) -> str:
+        if value in known:
+            return value
+        _refuse(where, value, "is not a label of this enum")
+
+    return step
+
+
+def _without_nul(where: str) -> Step:
+    def step(value: str) -> str:
+        if "\0" in value:
+            _refuse(where, value.replace("\0", ""), "holds a NUL character, which PostgreSQL does not store")
+        return value
+
+    return step
+
+
+def _in_charset(charset: str | None, where: str) -> list[Step]:
+    if charset in ("utf8", "utf8mb3", "ucs2"):
+
+        def three_bytes(value: str) -> str:
+            if not value.isascii() and _FOUR_BYTES.search(value):
+                _refuse(where, value, f"holds a character outside {charset} (such as an emoji)")
+            return value
+
+        return [three_bytes]
+    codec = "cp1252" if charset == "latin1" else _CODECS.get(charset or "")
+    if codec is None:
+        return []
+
+    def encodable(value: str) -> str:
+        if value.isascii():
+            return value
+        try:
+            tried = value.translate(dict.fromkeys(map(ord, _LATIN1_HOLES), "x")) if codec == "cp1252" else value
+            tried.encode(codec)
+        except UnicodeEncodeError:
+            _refuse(where, value, f"holds a character outside {charset}")
+        return value
+
+    return [encodable]
+
+
+def _at_most_bytes(limit: int, where: str) -> Step:
+    def step(value: str) -> str:
+        if len(value) * 4 > limit and len(value.encode()) > limit:
+            _refuse(where, value, f"is longer than {limit} bytes")
+        return value
+
+    return step
+
+
+def _no_trailing_spaces(where: str) -> Step:
+    def step(value: str) -> str:
+        if value.endswith(" "):
+            _refuse(where, value, "ends with a space, which a char column does not keep")
+        return value
+
+    return step
+
+
+def _at_most(limit: int, unit: str, where: str) -> Step:
+    def step(value: Any) -> Any:
+        if len(value) > limit:
+            _refuse(where, value, f"is longer than {limit} {unit} ({len(value)})")
+        return value
+
+    return step
+
+
+def binary(column_type: ColumnType, where: str) -> list[Step]:
+    if column_type.name == "binary":
+        return [_exactly(column_type.length or 1, where)]
+    limit = _BLOB_BYTES.get(column_type.name, column_type.length)
+    return [] if limit is None or column_type.engine == "postgresql" else [_at_most(limit, "bytes", where)]
+
+
+def _exactly(length: int, where: str) -> Step:
+    def step(value: bytes) -> bytes:
+        if len(value) != length:
+            _refuse(where, value, f"has not exactly {length} bytes: the column would pad or cut it")
+        return value
+
+    return step
+
+
+def json(column_type: ColumnType, where: str) -> list[Step]:
+    if column_type.name == "jsonb":
+
+        def without_nul(value: str) -> str:
+            if holds_nul(value):
+                raise RefusedValueError(where, r"the JSON text holds \u0000, which jsonb does not store")
+            return value
+
+        return [without_nul]
+    if column_type.engine == "mysql":
+
+        def in_doubles(value: str) -> str:
+            if beyond_doubles(value):
+                raise RefusedValueError(where, "the JSON text holds a number that MySQL would round")
+            return value
+
+        return [in_doubles]
+    return []
+
+
+def labels(column_type: ColumnType, where: str) -> list[Step]:
+    if column_type.labels is None:
+        return []
+    order = {label: at for at, label in enumerate(column_type.labels)}
+
+    def step(value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(sorted(value, key=order.__getitem__))
+        except KeyError:
+            _refuse(where, ",".join(value), "holds a label that this set does not have")
+
+    return [step]
+
+
+def _fraction_digits(column_type: ColumnType) -> int:
+    if column_type.scale is not None:
+        return column_type.scale
+    return 6 if column_type.engine == "postgresql" else 0
+
+
+def _fraction(column_type: ColumnType, where: str) -> list[Step]:
+    digits = _fraction_digits(column_type)
+    if digits >= 6:
+        return []
+    unit = 10 ** (6 - digits)
+
+    def step(value: Any) -> Any:
+        micros = value.microseconds if value.__class__ is dt.timedelta else value.microsecond
+        if micros % unit:
+            _refuse(where, value, f"has more than {digits} digits of a second")
+        return value
+
+    return [step]
+
+
+def clock(column_type: ColumnType, where: str) -> list[Step]:
+    return _fraction(column_type, where)
+
+
+def duration(column_type: ColumnType, where: str) -> list[Step]:
+    def step(value: dt.timedelta) -> dt.timedelta:
+        if abs(value) > _LONGEST_TIME:
+            _refuse(where, value, "is longer than 838:59:59")
+        return value
+
+    return [step, *_fraction(column_type, where)]
+
+
+def instant(column_type: ColumnType, where: str) -> list[Step]:
+    if column_type.engine == "postgresql":
+        return _fraction(column_type, where)
+
+    def step(value: dt.datetime) -> dt.datetime:
+        if not _TIMESTAMP_FIRST <= value <= _TIMESTAMP_LAST:
+            _refuse(where, value, "is outside what a timestamp holds (1970 to 2038)")
+        return value
+
+    return [step, *_fraction(column_type, where)]

@@ -1,0 +1,168 @@
+"""A column's own side: the kind of its values, what may come out of it, and what it can hold.
+
+The channel's form of every type is fixed in `transforms.values`. Here each column gets a `decode` that lets only that form
+through (an `Unrepresentable` is refused with its reason) and an `encode` that refuses what the server would round, cut, pad,
+clamp or turn into question marks, before the server sees it (I6). A type that is not known here is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+from transforms import column_limits as limits
+from transforms.fields import compose
+from transforms.kinds import PYTHON_CLASS, Kind, Step
+from transforms.tables import Column, ColumnType
+from transforms.values import RefusedValueError, Unrepresentable, masked
+
+
+class ColumnRefusedError(ValueError):
+    """A column of a type that cannot be mapped; the message names the type."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnEnds:
+    """`decode` takes every channel value but NULL and ABSENT; `encode` is None where the column holds all of its kind."""
+
+    kind: Kind
+    where: str
+    decode: Step
+    encode: Step | None
+
+
+_MYSQL_KINDS: Final[dict[str, Kind]] = {
+    **dict.fromkeys(("tinyint", "smallint", "mediumint", "int", "integer", "bigint", "year", "bit"), "integer"),
+    **dict.fromkeys(("decimal", "numeric"), "decimal"),
+    **dict.fromkeys(("float", "double", "real"), "float"),
+    **dict.fromkeys(("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum"), "text"),
+    **dict.fromkeys(("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"), "bytes"),
+    "set": "set",
+    "date": "date",
+    "time": "duration",
+    "datetime": "datetime",
+    "timestamp": "instant",
+    "json": "json",
+    "uuid": "uuid",
+}
+_POSTGRESQL_KINDS: Final[dict[str, Kind]] = {
+    **dict.fromkeys(("int2", "int4", "int8"), "integer"),
+    "numeric": "decimal",
+    **dict.fromkeys(("float4", "float8"), "float"),
+    **dict.fromkeys(("text", "varchar", "bpchar"), "text"),
+    "bytea": "bytes",
+    "bool": "boolean",
+    "date": "date",
+    "time": "time",
+    "timestamp": "datetime",
+    "timestamptz": "instant",
+    **dict.fromkeys(("json", "jsonb"), "json"),
+    "uuid": "uuid",
+}
+
+
+def kind_of_column(column_type: ColumnType) -> Kind:
+    """Return the kind of a column's values; `ColumnRefusedError` for a type that is not built."""
+    kind: Kind | None = None
+    if column_type.engine == "postgresql":
+        if column_type.kind == "enum":
+            kind = "text"
+        elif column_type.kind == "base":
+            kind = _POSTGRESQL_KINDS.get(column_type.name)
+    elif column_type.engine in ("mysql", "mariadb"):
+        kind = _MYSQL_KINDS.get(column_type.name)
+        if column_type.name == "uuid" and column_type.engine == "mysql":
+            kind = None
+    if kind is None:
+        what = "" if column_type.kind in ("base", "enum") else f" ({column_type.kind})"
+        raise ColumnRefusedError(f"{column_type.name}{what} is not a type that can be mapped")
+    return kind
+
+
+def column_ends(column: Column) -> ColumnEnds:
+    """Compile both ways of one column."""
+    kind = kind_of_column(column.type)
+    where = f"column {column.name} {column.type}"
+    decode_steps = [_own_form(where, PYTHON_CLASS[kind]), *_reading(column.type, where)]
+    decode = compose(decode_steps)
+    assert decode is not None
+    return ColumnEnds(kind, where, decode, compose(_writing(column.type, kind, where)))
+
+
+def _own_form(where: str, python_class: type) -> Step:
+    def decode(value: Any) -> Any:
+        if value.__class__ is python_class:
+            return value
+        if isinstance(value, Unrepresentable):
+            raise RefusedValueError(where, value.reason)
+        raise RefusedValueError(where, f"the log gave {type(value).__name__} instead of {python_class.__name__}")
+
+    return decode
+
+
+def _refuse(where: str, value: object, why: str) -> NoReturn:
+    raise RefusedValueError(where, f"{masked(value)} {why}")
+
+
+def _reading(column_type: ColumnType, where: str) -> list[Step]:
+    match column_type.name:
+        case "char" | "bpchar":
+            return [_without_padding]
+        case "binary" if column_type.length is not None:
+            return [_padded(column_type.length)]
+        case "enum":
+            return [_known_label(column_type.labels, where)]
+    return [_known_label(column_type.labels, where)] if column_type.kind == "enum" else []
+
+
+def _without_padding(value: str) -> str:
+    return value.rstrip(" ")
+
+
+def _padded(length: int) -> Step:
+    """Give back the zero bytes that a log leaves out at the end of a binary(n)."""
+    return lambda value: value.ljust(length, b"\0")
+
+
+def _known_label(labels: tuple[str, ...] | None, where: str) -> Step:
+    """An enum's own labels only: MySQL stores an invalid one as ''."""
+    known = None if labels is None else frozenset(labels)
+
+    def step(value: str) -> str:
+        if value not in known if known is not None else not value:
+            _refuse(where, value, "is not a label of this enum")
+        return value
+
+    return step
+
+
+def _writing(column_type: ColumnType, kind: Kind, where: str) -> list[Step]:
+    """Return what must hold before a value may be written, in an order that refuses early."""
+    makers: dict[Kind, Callable[[ColumnType, str], list[Step]]] = {
+        "integer": limits.integer,
+        "decimal": limits.exact_decimal,
+        "float": limits.floating,
+        "text": limits.text,
+        "bytes": limits.binary,
+        "json": limits.json,
+        "set": limits.labels,
+        "duration": limits.duration,
+        "time": limits.clock,
+        "datetime": limits.clock,
+        "instant": limits.instant,
+    }
+    make = makers.get(kind)
+    return [] if make is None else make(column_type, where)
+
+
+def not_null(where: str) -> Step:
+    """What a NOT NULL column says to a NULL."""
+
+    def step(_value: object) -> NoReturn:
+        raise RefusedValueError(where, "is NOT NULL and the field has no value")
+
+    return step
+
+
+__all__ = ["ColumnEnds", "ColumnRefusedError", "column_ends", "kind_of_column", "not_null"]

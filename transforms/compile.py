@@ -1,0 +1,191 @@
+"""Compile a mapping against a table's real columns, once: everything that can be wrong is said here, all at once.
+
+    channel value -> column.decode -> transforms in order -> conversion -> field check -> wire
+    channel value <- column.encode <- transforms reversed <- conversion <- field check <- wire
+
+The result runs once per value in the hot path, so steps that do nothing are dropped and the rest is joined beforehand. A
+column's NULL passes all transforms but `default`. ABSENT is never given to a codec.
+"""
+
+from __future__ import annotations
+
+import difflib
+import zoneinfo
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
+
+from transforms import registry
+from transforms.columns import ColumnEnds, ColumnRefusedError, column_ends
+from transforms.compiled import ColumnCodec, CompiledMapping, MappingRefusedError, Problem
+from transforms.conversions import conversion
+from transforms.fields import FieldCodec, compose, field_codec
+from transforms.kinds import Step
+from transforms.registry import NO_DEFAULT, Context, TransformRefusedError
+from transforms.specs import ColumnSpec, FieldSpec, MappingSpec
+from transforms.tables import Column, Table
+from transforms.values import RefusedValueError
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Return ` - did you mean 'x'?` for the closest of `names`, or nothing."""
+    close = difflib.get_close_matches(name, list(names), 1)
+    return f" - did you mean '{close[0]}'?" if close else ""
+
+
+def compile_mapping(spec: MappingSpec, table: Table, *, capture: bool, apply: bool) -> CompiledMapping:
+    """Compile the ways that are asked for; `MappingRefusedError` carries every problem with its path."""
+    del capture  # decoding is compiled in any case: it is what proves that a column and its field fit
+    path = f"mappings.{spec.name}"
+    problems: list[Problem] = []
+    zone = zoneinfo.ZoneInfo(spec.time_zone)
+    codecs: dict[str, ColumnCodec] = {}
+    for column_spec in spec.columns:
+        at = f"{path}.columns.{column_spec.column}"
+        try:
+            codecs[column_spec.column] = _codec(spec, column_spec, table, zone, apply)
+        except (ColumnRefusedError, TransformRefusedError) as error:
+            problems.append(Problem(at, str(error)))
+    problems.extend(Problem(f"{path}.key", message) for message in _key_problems(spec, table))
+    if problems:
+        raise MappingRefusedError(problems)
+    return CompiledMapping(
+        spec,
+        table,
+        tuple(codecs[column_spec.column] for column_spec in spec.columns),
+        tuple(codecs[column] for column in spec.key),
+    )
+
+
+def _key_problems(spec: MappingSpec, table: Table) -> list[str]:
+    mapped = {column_spec.column for column_spec in spec.columns}
+    missing = [column for column in spec.key if column not in mapped]
+    if missing:
+        return [f"key column {column} is not mapped" for column in missing]
+    if not spec.key:
+        return ["no column finds a row: map the entity's key fields"]
+    unique_keys = [key for key in (table.primary_key, *table.unique_keys) if key]
+    if unique_keys and not any(set(key) <= set(spec.key) for key in unique_keys):
+        return [
+            f"columns {', '.join(spec.key)} do not identify a row of {table}: make them its primary key or a unique key"
+        ]
+    return []
+
+
+def _codec(
+    spec: MappingSpec, column_spec: ColumnSpec, table: Table, zone: zoneinfo.ZoneInfo, apply: bool
+) -> ColumnCodec:
+    column = table.column(column_spec.column)
+    if column is None:
+        hint = did_you_mean(column_spec.column, (c.name for c in table.columns))
+        raise ColumnRefusedError(f"no column '{column_spec.column}' in table {table}{hint}")
+    field = spec.entity.field(column_spec.field)
+    if field is None:
+        hint = did_you_mean(column_spec.field, (f.name for f in spec.entity.fields))
+        raise ColumnRefusedError(f"no field '{column_spec.field}' in entity '{spec.entity.name}'{hint}")
+    if apply and column.generated:
+        raise ColumnRefusedError(f"column {column.name} is computed by the server and cannot be written")
+    try:
+        ends = column_ends(column)
+        codec = field_codec(field)
+    except ColumnRefusedError as error:
+        raise ColumnRefusedError(f"column {column.name}: {error}") from None
+    except ValueError as error:
+        raise ColumnRefusedError(f"field {field.name}: {error}") from None
+    return _join(column_spec, column, ends, field, codec, zone, apply)
+
+
+def _join(
+    column_spec: ColumnSpec,
+    column: Column,
+    ends: ColumnEnds,
+    field: FieldSpec,
+    codec: FieldCodec,
+    zone: zoneinfo.ZoneInfo,
+    apply: bool,
+) -> ColumnCodec:
+    forth: list[Step | None] = [ends.decode]
+    back: list[Step | None] = [ends.encode]
+    kind = ends.kind
+    default: object = NO_DEFAULT
+    default_at = 0
+    one_way: str | None = None
+    for transform in column_spec.transforms:
+        context = Context(field, codec.kind, zone, f"{ends.where}, transform {transform.name}")
+        built = registry.build(transform, kind, context)
+        if built.encode is None:
+            one_way = one_way or transform.name
+        if built.null is not NO_DEFAULT:
+            default, default_at = (built.null, len(forth)) if default is NO_DEFAULT else (default, default_at)
+        else:
+            forth.append(built.decode)
+            back.append(built.encode)
+        kind = built.kind
+    if apply and one_way is not None:
+        raise TransformRefusedError(
+            f"transform {one_way} has no way back, and the mapping applies: use direction capture"
+        )
+    joint = conversion(kind, codec.kind, ends.where, zone)
+    if joint is None:
+        raise ColumnRefusedError(
+            f"column {column.name} {column.type} cannot hold field {field.name}: {field.type}"
+            + (f" (after its transforms it is {kind})" if column_spec.transforms else "")
+        )
+    forth += [joint.forth, codec.check, codec.to_wire]
+    back += [joint.back, codec.check, codec.from_wire]
+    return ColumnCodec(
+        column.name,
+        field.name,
+        _decoder(forth, field, default, default_at),
+        _encoder(back, ends.where, column, field, default) if one_way is None else _no_way_back(ends.where, one_way),
+    )
+
+
+def _decoder(steps: list[Step | None], field: FieldSpec, default: object, default_at: int) -> Callable[[Any], Any]:
+    run = compose([step for step in steps if step is not None])
+    assert run is not None  # a column's own decode is always there
+    if default is not NO_DEFAULT:
+        after = compose([step for step in steps[default_at:] if step is not None])
+        try:
+            of_null = default if after is None else after(default)
+        except RefusedValueError as error:
+            raise TransformRefusedError(f"transform default: {error.reason}") from None
+        return lambda value: of_null if value is None else run(value)
+    if field.required:
+
+        def required(value: Any) -> Any:
+            if value is None:
+                raise RefusedValueError(f"field {field.name}", "is required and the column is NULL")
+            return run(value)
+
+        return required
+    return lambda value: None if value is None else run(value)
+
+
+def _encoder(
+    steps: list[Step | None], where: str, column: Column, field: FieldSpec, default: object
+) -> Callable[[Any], Any]:
+    run = compose([step for step in reversed(steps) if step is not None])
+    assert run is not None  # a wire form is always checked
+    refusal = None
+    if field.required:
+        refusal = f"field {field.name} is required and has no value"
+    elif default is not NO_DEFAULT:
+        refusal = "the field has no value, and NULL in this column means its default"
+    elif not column.nullable:
+        refusal = "the column is NOT NULL and the field has no value"
+    if refusal is None:
+        return lambda value: None if value is None else run(value)
+
+    def encode(value: Any) -> Any:
+        if value is None:
+            raise RefusedValueError(where, refusal)
+        return run(value)
+
+    return encode
+
+
+def _no_way_back(where: str, transform: str) -> Callable[[Any], NoReturn]:
+    def encode(_value: object) -> NoReturn:
+        raise RefusedValueError(where, f"transform {transform} has no way back")
+
+    return encode

@@ -1,0 +1,95 @@
+"""Text: `prefix`, `suffix`, `replace`, and the one-way `trim`, `lower`, `upper`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+import pydantic
+
+from transforms.kinds import Kind
+from transforms.registry import Built, Context, Transform, require
+
+NonEmpty = Annotated[str, pydantic.Field(min_length=1, strict=True)]
+
+
+def _prefix(parameter: str, kind: Kind, context: Context) -> Built:
+    require(kind, ("text",), "prefix")
+    length, refuse = len(parameter), context.refuse
+
+    def decode(value: str) -> str:
+        if not value.startswith(parameter):
+            refuse(value, f"does not start with '{parameter}'")
+        return value[length:]
+
+    return Built("text", decode, lambda value: parameter + value)
+
+
+def _suffix(parameter: str, kind: Kind, context: Context) -> Built:
+    require(kind, ("text",), "suffix")
+    length, refuse = len(parameter), context.refuse
+
+    def decode(value: str) -> str:
+        if not value.endswith(parameter):
+            refuse(value, f"does not end with '{parameter}'")
+        return value[:-length]
+
+    return Built("text", decode, lambda value: value + parameter)
+
+
+def _replace(parameter: dict[str, str], kind: Kind, context: Context) -> Built:
+    """Each text by another. With a way back only where the value proves that nothing is lost; that is tried per value."""
+    require(kind, ("text",), "replace")
+    pairs = list(parameter.items())
+    refuse = context.refuse
+
+    def forth(value: str) -> str:
+        for old, new in pairs:
+            value = value.replace(old, new)
+        return value
+
+    if any(not new for _, new in pairs):
+        return Built("text", forth, None)
+
+    def back(value: str) -> str:
+        for old, new in reversed(pairs):
+            value = value.replace(new, old)
+        return value
+
+    def decode(value: str) -> str:
+        made = forth(value)
+        if back(made) != value:
+            refuse(value, "holds text that the replacement could not bring back")
+        return made
+
+    def encode(value: str) -> str:
+        made = back(value)
+        if forth(made) != value:
+            refuse(value, "holds text that the replacement could not bring back")
+        return made
+
+    return Built("text", decode, encode)
+
+
+def _one_way(name: str, change: Callable[[str], str]) -> Callable[[Any, Kind, Context], Built]:
+    def build(parameter: None, kind: Kind, context: Context) -> Built:
+        del parameter, context
+        require(kind, ("text",), name)
+        return Built("text", change, None)
+
+    return build
+
+
+TRANSFORMS: Final = (
+    Transform("prefix", "Text that stands before every value in the column: `prefix: SKU-`.", NonEmpty, _prefix),
+    Transform("suffix", "Text that stands after every value in the column: `suffix: 元`.", NonEmpty, _suffix),
+    Transform(
+        "replace",
+        "Replaces texts: `replace: {/: -}`. One-way where something is replaced by nothing.",
+        Annotated[dict[NonEmpty, str], pydantic.Field(min_length=1)],
+        _replace,
+    ),
+    Transform("trim", "Drops spaces around the value. One-way.", None, _one_way("trim", str.strip), invertible=False),
+    Transform("lower", "Lower case. One-way.", None, _one_way("lower", str.lower), invertible=False),
+    Transform("upper", "Upper case. One-way.", None, _one_way("upper", str.upper), invertible=False),
+)

@@ -1,0 +1,332 @@
+"""The dictionary's types: per field one exact Python value, its wire form in the change log, and its constraints.
+
+    text, enum  str                     wire: str
+    integer     int                     wire: int; beyond 64 bits (-2^63 to 2^64-1) its decimal digits as str
+    decimal     decimal.Decimal         wire: str of exact digits, no exponent; with the field's scale where it has one
+    float       float                   wire: float
+    boolean     bool                    wire: bool
+    date, time  datetime.date, .time    wire: ISO str
+    datetime    naive datetime          wire: ISO str with T, microseconds only where there are some
+    instant     aware datetime in UTC   wire: ISO str with T and Z
+    duration    datetime.timedelta      wire: ISO str: [-]PT<h>H<m>M<s>[.ffffff]S
+    bytes       bytes                   wire: bytes
+    json        canonical JSON text     wire: str
+    uuid        uuid.UUID               wire: str, lower case with dashes
+    set         tuple[str, ...]         wire: list[str], in the order of `values`
+
+What a constraint refuses raises `RefusedValueError`; nothing is rounded, cut or replaced (I6), and the value is masked (I9).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import re
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+from transforms.kinds import PYTHON_CLASS, Kind, Step, kind_of_field
+from transforms.patterns import LONGEST_TEXT, PatternRefusedError, compile_pattern
+from transforms.specs import FieldSpec
+from transforms.values import RefusedValueError, masked
+
+_WIRE_INT_MIN: Final = -(2**63)
+_WIRE_INT_MAX: Final = 2**64 - 1
+_DIGITS: Final = re.compile(r"-?[0-9]+")
+_DURATION: Final = re.compile(r"(-?)PT([0-9]+)H([0-9]+)M([0-9]+)(?:\.([0-9]{6}))?S")
+# Enough for every decimal that an engine holds (PostgreSQL: 131072 digits before, 16383 after the point).
+EXACT: Final = decimal.Context(prec=200_000, traps=[decimal.InvalidOperation, decimal.Inexact])
+
+_NUMBERS: Final = ("integer", "decimal", "float")
+
+
+@dataclass(frozen=True, slots=True)
+class FieldCodec:
+    """`check` is None where the type has no constraint; `to_wire` and `from_wire` are None where the forms are the same."""
+
+    kind: Kind
+    check: Step | None
+    to_wire: Step | None
+    from_wire: Step | None
+
+
+def field_problems(field: FieldSpec) -> list[str]:
+    """Say what is wrong with a field's declaration, one sentence each."""
+    problems = []
+    if field.type in ("enum", "set") and not field.values:
+        problems.append(f"type {field.type} needs values")
+    if field.values is not None and len(set(field.values)) != len(field.values):
+        problems.append("values holds one value twice")
+    allowed: dict[str, tuple[object, tuple[str, ...]]] = {
+        "values": (field.values, ("enum", "set", "text")),
+        "max_length": (field.max_length, ("text", "bytes", "json")),
+        "pattern": (field.pattern, ("text",)),
+        "minimum": (field.minimum, _NUMBERS),
+        "maximum": (field.maximum, _NUMBERS),
+        "precision": (field.precision, ("decimal",)),
+        "scale": (field.scale, ("decimal",)),
+        "merge": (field.merge, ("integer", "decimal")),
+        "to": (field.to, ("reference",)),
+    }
+    for name, (value, types) in allowed.items():
+        if value is not None and field.type not in types:
+            problems.append(f"{name} has no meaning for type {field.type} (only for {', '.join(types)})")
+    if field.minimum is not None and field.maximum is not None and field.minimum > field.maximum:
+        problems.append("minimum is greater than maximum")
+    if field.precision is not None and (field.scale or 0) > field.precision:
+        problems.append("scale is greater than precision")
+    if field.pattern is not None and field.type == "text":
+        try:
+            compile_pattern(field.pattern, field.max_length)
+        except PatternRefusedError as error:
+            problems.append(str(error))
+    return problems
+
+
+def field_codec(field: FieldSpec) -> FieldCodec:
+    """Compile a field's checks and wire form. ValueError where `field_problems` has something to say."""
+    if problems := field_problems(field):
+        raise ValueError("; ".join(problems))
+    kind = kind_of_field(field.type)
+    to_wire, from_wire = _wire_forms(field, kind)
+    return FieldCodec(kind, _checker(field, kind), to_wire, from_wire)
+
+
+def _refuse(field: FieldSpec, constraint: str, value: object) -> NoReturn:
+    raise RefusedValueError(f"field {field.name}", f"{masked(value)} {constraint}")
+
+
+def _checker(field: FieldSpec, kind: Kind) -> Step | None:
+    checks: list[Step] = []
+    if kind == "decimal":
+        checks.append(_decimal_form(field))
+    if field.minimum is not None or field.maximum is not None:
+        checks.append(_within(field))
+    if field.max_length is not None:
+        checks.append(_not_longer(field, field.max_length, "bytes" if kind == "bytes" else "characters"))
+    if field.values is not None:
+        checks.append(_labels(field) if kind == "set" else _one_of(field))
+    if field.pattern is not None:
+        checks.append(_matching(field, field.pattern))
+    return compose(checks)
+
+
+def compose(steps: list[Step]) -> Step | None:
+    """Join steps into one function; None for none of them."""
+    if not steps:
+        return None
+    if len(steps) == 1:
+        return steps[0]
+    if len(steps) == 2:
+        first, second = steps
+        return lambda value: second(first(value))
+    if len(steps) == 3:
+        first, second, third = steps
+        return lambda value: third(second(first(value)))
+    rest = tuple(steps)
+
+    def run(value: Any) -> Any:
+        for step in rest:
+            value = step(value)
+        return value
+
+    return run
+
+
+def _decimal_form(field: FieldSpec) -> Step:
+    """Bring a decimal to its one form, with exactly the field's scale where it has one, else without trailing zeros."""
+    scale = field.scale if field.scale is not None or field.precision is None else 0
+    whole_digits = None if field.precision is None else field.precision - (scale or 0)
+    quantum = None if scale is None else decimal.Decimal(1).scaleb(-scale)
+
+    def check(value: decimal.Decimal) -> decimal.Decimal:
+        if not value.is_finite():
+            _refuse(field, "is not a finite number", value)
+        if value.is_zero():
+            value = value.copy_abs()
+        try:
+            value = plain(value) if quantum is None else value.quantize(quantum, context=EXACT)
+        except decimal.Inexact:
+            _refuse(field, f"has more than {scale} decimals", value)
+        except decimal.InvalidOperation:
+            _refuse(field, "has too many digits", value)
+        if whole_digits is not None and value and value.adjusted() >= whole_digits:
+            _refuse(field, f"has more than {whole_digits} digits before the point", value)
+        return value
+
+    return check
+
+
+def plain(value: decimal.Decimal) -> decimal.Decimal:
+    """Drop trailing zeros after the point and any exponent: 1.50 -> 1.5, 1E+2 -> 100."""
+    value = value.normalize(EXACT)
+    return value.quantize(decimal.Decimal(1), context=EXACT) if value.as_tuple().exponent > 0 else value  # type: ignore[operator]
+
+
+def _within(field: FieldSpec) -> Step:
+    least, most = field.minimum, field.maximum
+
+    def check(value: Any) -> Any:
+        if least is not None and not value >= least:
+            _refuse(field, f"is less than the minimum {least}", value)
+        if most is not None and not value <= most:
+            _refuse(field, f"is more than the maximum {most}", value)
+        return value
+
+    return check
+
+
+def _not_longer(field: FieldSpec, limit: int, unit: str) -> Step:
+    def check(value: Any) -> Any:
+        if len(value) > limit:
+            _refuse(field, f"is longer than max_length {limit} ({len(value)} {unit})", value)
+        return value
+
+    return check
+
+
+def _one_of(field: FieldSpec) -> Step:
+    values = frozenset(field.values or ())
+
+    def check(value: str) -> str:
+        if value not in values:
+            _refuse(field, "is not one of its values", value)
+        return value
+
+    return check
+
+
+def _labels(field: FieldSpec) -> Step:
+    order = {label: at for at, label in enumerate(field.values or ())}
+
+    def check(value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(sorted(set(value), key=order.__getitem__))
+        except KeyError:
+            _refuse(field, "holds a label that is not one of its values", ",".join(value))
+
+    return check
+
+
+def _matching(field: FieldSpec, pattern: str) -> Step:
+    fullmatch = compile_pattern(pattern, field.max_length).fullmatch
+
+    def check(value: str) -> str:
+        if len(value) > LONGEST_TEXT:
+            _refuse(field, f"is longer than the {LONGEST_TEXT} characters that its pattern is tried on", value)
+        if fullmatch(value) is None:
+            _refuse(field, "does not match its pattern", value)
+        return value
+
+    return check
+
+
+def _wire_forms(field: FieldSpec, kind: Kind) -> tuple[Step | None, Step]:
+    def guarded(parse: Callable[[Any], Any], wire_class: type = str) -> Step:
+        def from_wire(value: Any) -> Any:
+            if value.__class__ is not wire_class:
+                _refuse(field, f"came as {type(value).__name__} in the change log: not a {field.type}", value)
+            try:
+                return parse(value)
+            except (ValueError, ArithmeticError):
+                _refuse(field, f"came in a form that is not a {field.type}", value)
+
+        return from_wire
+
+    def same(wire_class: type) -> Step:
+        def from_wire(value: Any) -> Any:
+            if value.__class__ is wire_class:
+                return value
+            _refuse(field, f"came as {type(value).__name__} in the change log: not a {field.type}", value)
+
+        return from_wire
+
+    match kind:
+        case "text" | "float" | "boolean" | "bytes" | "json":
+            return None, same(PYTHON_CLASS[kind])
+        case "integer":
+            return _integer_to_wire, _integer_from_wire(field)
+        case "decimal":
+            return _decimal_to_wire, guarded(_exact_decimal)
+        case "date":
+            return dt.date.isoformat, guarded(dt.date.fromisoformat)
+        case "time":
+            return dt.time.isoformat, guarded(dt.time.fromisoformat)
+        case "datetime":
+            return dt.datetime.isoformat, guarded(_naive)
+        case "instant":
+            return _instant_to_wire, guarded(_aware)
+        case "duration":
+            return duration_text, guarded(_duration)
+        case "uuid":
+            return str, guarded(uuid.UUID)
+        case "set":
+            return list, guarded(tuple, list)
+
+
+def _integer_to_wire(value: int) -> int | str:
+    return value if _WIRE_INT_MIN <= value <= _WIRE_INT_MAX else str(value)
+
+
+def _integer_from_wire(field: FieldSpec) -> Step:
+    def from_wire(value: Any) -> int:
+        if value.__class__ is int:
+            return int(value)
+        if value.__class__ is str and _DIGITS.fullmatch(value):
+            return int(value)
+        _refuse(field, f"came as {type(value).__name__} in the change log: not an integer", value)
+
+    return from_wire
+
+
+def _decimal_to_wire(value: decimal.Decimal) -> str:
+    return format(value, "f")
+
+
+def _exact_decimal(text: str) -> decimal.Decimal:
+    value = decimal.Decimal(text)
+    if not value.is_finite():
+        raise ValueError("not finite")
+    return value
+
+
+def _naive(text: str) -> dt.datetime:
+    value = dt.datetime.fromisoformat(text)
+    if value.tzinfo is not None:
+        raise ValueError("has a zone")
+    return value
+
+
+def _aware(text: str) -> dt.datetime:
+    value = dt.datetime.fromisoformat(text)
+    if value.tzinfo is None:
+        raise ValueError("has no zone")
+    return value.astimezone(dt.UTC)
+
+
+def _instant_to_wire(value: dt.datetime) -> str:
+    return value.replace(tzinfo=None).isoformat() + "Z"
+
+
+def duration_text(value: dt.timedelta) -> str:
+    """ISO 8601, hours and smaller: a day has 24 hours here."""
+    minus = "-" if value < dt.timedelta(0) else ""
+    value = abs(value)
+    minutes, seconds = divmod(value.days * 86400 + value.seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    fraction = f".{value.microseconds:06d}" if value.microseconds else ""
+    return f"{minus}PT{hours}H{minutes}M{seconds}{fraction}S"
+
+
+def _duration(text: str) -> dt.timedelta:
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError("not a duration")
+    minus, hours, minutes, seconds, micros = match.groups()
+    value = dt.timedelta(hours=int(hours), minutes=int(minutes), seconds=int(seconds), microseconds=int(micros or 0))
+    return -value if minus else value
+
+
+__all__ = ["EXACT", "FieldCodec", "compose", "duration_text", "field_codec", "field_problems", "plain"]

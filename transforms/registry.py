@@ -1,0 +1,168 @@
+"""The one registry of transforms: names, parameters, and how each is built for one column.
+
+A `Transform` is a name, a parameter model and a `build` function. Building checks everything that can be known before a row
+comes - the parameter, the kind of value it is given, the field it leads to - and returns the two steps. `encode` is None
+where the way back is not possible, and such a transform is refused in a mapping that applies.
+
+A user's own transforms are entry points in the group `datong.transforms`, each a `Transform` object. Nothing that an operator
+writes is ever evaluated as code or as a template.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.metadata
+import zoneinfo
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final, NoReturn
+
+import pydantic
+
+from transforms.kinds import Kind, Step
+from transforms.specs import FieldSpec, TransformSpec
+from transforms.values import RefusedValueError, masked
+
+ENTRY_POINT_GROUP: Final = "datong.transforms"
+NOT_BUILT_YET: Final = frozenset({"json_path", "truncate", "mask", "hash", "encrypt"})
+
+
+class TransformRefusedError(ValueError):
+    """A transform that cannot be built here; the message says why in one sentence."""
+
+
+class KindRefusedError(TransformRefusedError):
+    """A transform that is given a kind of value that it is not for."""
+
+
+class _NoDefault:
+    """The type of `NO_DEFAULT`: NULL stays NULL."""
+
+
+NO_DEFAULT: Final = _NoDefault()
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where a transform is built: `target` is the field's kind, `time_zone` what the channel's wall clock means."""
+
+    field: FieldSpec
+    target: Kind
+    time_zone: zoneinfo.ZoneInfo
+    where: str
+
+    def refuse(self, value: object, why: str) -> NoReturn:
+        """Refuse one value, masked."""
+        raise RefusedValueError(self.where, f"{masked(value)} {why}")
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A transform for one column: `decode` towards the field, `encode` back to the column; neither is given None.
+
+    `null` is what NULL becomes (`NO_DEFAULT`: it stays NULL).
+    """
+
+    kind: Kind
+    decode: Step
+    encode: Step | None
+    null: object = NO_DEFAULT
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """`parameter` is the type that a parameter must have, checked by pydantic; None takes no parameter at all."""
+
+    name: str
+    summary: str
+    parameter: Any
+    build: Callable[[Any, Kind, Context], Built]
+    invertible: bool = True
+
+
+def require(kind: Kind, accepted: Iterable[Kind], name: str) -> None:
+    """Refuse a transform on a kind of value that it is not for."""
+    if kind not in (accepted := tuple(accepted)):
+        raise KindRefusedError(f"transform {name} takes {' or '.join(accepted)}, and is given {kind}")
+
+
+@cache
+def builtin() -> dict[str, Transform]:
+    from transforms.families import ALL
+
+    return {transform.name: transform for transform in ALL}
+
+
+@cache
+def _own_entry_points() -> dict[str, importlib.metadata.EntryPoint]:
+    return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def known(name: str) -> Transform:
+    """Return the transform of that name; `TransformRefusedError` says what is wrong with the name."""
+    if transform := builtin().get(name):
+        return transform
+    if name in NOT_BUILT_YET:
+        raise TransformRefusedError(f"transform {name} is not built yet: remove it")
+    if point := _own_entry_points().get(name):
+        return _load(point)
+    names = [*builtin(), *_own_entry_points()]
+    close = difflib.get_close_matches(name, names, 1)
+    hint = f" - did you mean '{close[0]}'?" if close else f" (there are: {', '.join(sorted(names))})"
+    raise TransformRefusedError(f"no transform '{name}'{hint}")
+
+
+def _load(point: importlib.metadata.EntryPoint) -> Transform:
+    try:  # a user's module may raise anything; it is told, with its name
+        loaded = point.load()
+    except Exception as error:
+        raise TransformRefusedError(f"transform {point.name} ({point.value}) cannot be loaded: {error!r}") from error
+    if not isinstance(loaded, Transform):
+        raise TransformRefusedError(f"transform {point.name} ({point.value}) is not a transforms.Transform")
+    return Transform(point.name, loaded.summary, loaded.parameter, _told(loaded), loaded.invertible)
+
+
+def _told(own: Transform) -> Callable[[Any, Kind, Context], Built]:
+    """Whatever a user's function raises for a value is a refusal that names the transform, never the value (I9)."""
+
+    def build(parameter: Any, kind: Kind, context: Context) -> Built:
+        made = own.build(parameter, kind, context)
+        encode = None if made.encode is None else told(made.encode, context)
+        return Built(made.kind, told(made.decode, context), encode, made.null)
+
+    def told(step: Step, context: Context) -> Step:
+        def run(value: Any) -> Any:
+            try:
+                return step(value)
+            except RefusedValueError:
+                raise
+            except Exception as error:  # noqa: BLE001 - see the docstring
+                raise RefusedValueError(context.where, f"the transform failed with {type(error).__name__}") from None
+
+        return run
+
+    return build
+
+
+def checked_parameter(transform: Transform, parameter: object) -> object:
+    """Validate a parameter as written; `TransformRefusedError` says what is wrong with it."""
+    if transform.parameter is None:
+        if parameter is not None:
+            raise TransformRefusedError(f"transform {transform.name} takes no parameter")
+        return None
+    adapter: pydantic.TypeAdapter[object] = pydantic.TypeAdapter(transform.parameter)
+    try:
+        return adapter.validate_python(parameter)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        at = ".".join(str(part) for part in first["loc"] if isinstance(part, str) and part.islower() and len(part) < 20)
+        what = "needs a parameter" if parameter is None else f"parameter{f' {at}' if at else ''}: {first['msg']}"
+        raise TransformRefusedError(f"transform {transform.name} {what}") from None
+
+
+def build(spec: TransformSpec, kind: Kind, context: Context) -> Built:
+    """Build one step of a column's transforms."""
+    transform = known(spec.name)
+    built = transform.build(checked_parameter(transform, spec.parameter), kind, context)
+    return built if transform.invertible else Built(built.kind, built.decode, None, built.null)
