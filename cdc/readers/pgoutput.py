@@ -1,0 +1,326 @@
+"""PostgreSQL's pgoutput messages, from bytes to values. Pure: no socket, no clock, no catalog. Guards I6.
+
+Every read is checked against the message's end; what does not fit is a `ProtocolError` that names the place, never an
+IndexError, a hang or a large allocation. It must never put a value of a row into an error (I9).
+
+Formats: PostgreSQL manual, "Streaming Replication Protocol" (frames w, k, r) and "Logical Replication Message Formats",
+protocol version 1. A *frame* is what one CopyData holds; messages are read in place, at an offset within their frame.
+Times are microseconds since 1970.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from struct import Struct
+from struct import error as StructError  # noqa: N812 - a class with a name in lower case
+from typing import Final, TypeAlias
+
+from transforms.values import ABSENT, ChannelValue
+
+Decode: TypeAlias = Callable[[bytes], ChannelValue]
+Row: TypeAlias = tuple[ChannelValue, ...]
+
+EPOCH_2000: Final = 946_684_800_000_000  # microseconds between 1970 and PostgreSQL's 2000-01-01
+
+FRAME_DATA: Final = ord("w")
+FRAME_KEEPALIVE: Final = ord("k")
+MESSAGE_AT: Final = 25  # where a data frame's message begins
+RELATION_OID_AT: Final = MESSAGE_AT + 1
+
+BEGIN: Final = ord("B")
+COMMIT: Final = ord("C")
+ORIGIN: Final = ord("O")
+RELATION: Final = ord("R")
+TYPE: Final = ord("Y")
+INSERT: Final = ord("I")
+UPDATE: Final = ord("U")
+DELETE: Final = ord("D")
+TRUNCATE: Final = ord("T")
+MESSAGE: Final = ord("M")
+
+_KEY_TUPLE: Final = ord("K")
+_OLD_TUPLE: Final = ord("O")
+_NEW_TUPLE: Final = ord("N")
+_NULL: Final = ord("n")
+_UNCHANGED: Final = ord("u")
+_TEXT: Final = ord("t")
+_KEY_FLAG: Final = 1
+
+_u16: Final = Struct(">H").unpack_from
+_u32: Final = Struct(">I").unpack_from
+_keepalive: Final = Struct(">xQqB").unpack_from
+_begin: Final = Struct(">xQqI").unpack_from
+_commit: Final = Struct(">xBQQq").unpack_from
+_column_type: Final = Struct(">Ii").unpack_from
+_message: Final = Struct(">xBQ").unpack_from
+_status: Final = Struct(">cQQQqB").pack
+
+
+class ProtocolError(Exception):
+    """The stream holds something that is not pgoutput as we know it; the message says what, without a row's value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keepalive:
+    wal_end: int
+    reply_requested: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """`final_lsn`: where the transaction's commit record starts."""
+
+    final_lsn: int
+    committed_at: int
+    xid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """`end_lsn`: where the commit record ends."""
+
+    commit_lsn: int
+    end_lsn: int
+    committed_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class RelationColumn:
+    """`is_key`: part of the replica identity (of every column, where that is FULL)."""
+
+    name: str
+    type_oid: int
+    type_modifier: int
+    is_key: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """`replica_identity` as in pg_class.relreplident: d(efault), n(othing), f(ull), i(ndex)."""
+
+    oid: int
+    schema: str
+    name: str
+    replica_identity: str
+    columns: tuple[RelationColumn, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LogicalMessage:
+    transactional: bool
+    lsn: int
+    prefix: str
+    content: bytes
+
+
+def lsn_text(lsn: int) -> str:
+    """Write an LSN as PostgreSQL does: 16/B374D848."""
+    return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
+
+
+def lsn_number(text: str) -> int:
+    """Read `lsn_text` back. Raises ValueError."""
+    high, slash, low = text.partition("/")
+    if not slash:
+        raise ValueError(f"{text!r} is not an LSN")
+    return int(high, 16) << 32 | int(low, 16)
+
+
+def status_update(*, written: int, flushed: int, now: int, reply: bool) -> bytes:
+    """A standby status update ('r'); `now` in microseconds since 1970. Applied is said to be what is flushed."""
+    return _status(b"r", written, flushed, flushed, now - EPOCH_2000, reply)
+
+
+def read_keepalive(frame: bytes) -> Keepalive:
+    try:
+        wal_end, _clock, reply = _keepalive(frame)
+    except StructError:
+        raise ProtocolError("a keep-alive is cut short") from None
+    return Keepalive(wal_end, reply != 0)
+
+
+def message_kind(frame: bytes) -> int:
+    """The first byte of a data frame's message."""
+    if len(frame) <= MESSAGE_AT:
+        raise ProtocolError("a data frame holds no message")
+    return frame[MESSAGE_AT]
+
+
+def read_begin(data: bytes, at: int = MESSAGE_AT) -> Begin:
+    try:
+        final_lsn, time, xid = _begin(data, at)
+    except StructError:
+        raise ProtocolError("a BEGIN message is cut short") from None
+    return Begin(final_lsn, time + EPOCH_2000, xid)
+
+
+def read_commit(data: bytes, at: int = MESSAGE_AT) -> Commit:
+    try:
+        _flags, commit_lsn, end_lsn, time = _commit(data, at)
+    except StructError:
+        raise ProtocolError("a COMMIT message is cut short") from None
+    return Commit(commit_lsn, end_lsn, time + EPOCH_2000)
+
+
+def read_relation(data: bytes, at: int = MESSAGE_AT) -> Relation:
+    try:
+        (oid,) = _u32(data, at + 1)
+        schema, at = _text(data, at + 5)
+        name, at = _text(data, at)
+        identity = data[at]
+        (count,) = _u16(data, at + 1)
+        at += 3
+        columns = []
+        for _ in range(count):
+            flags = data[at]
+            column, at = _text(data, at + 1)
+            type_oid, modifier = _column_type(data, at)
+            at += 8
+            columns.append(RelationColumn(column, type_oid, modifier, bool(flags & _KEY_FLAG)))
+    except (StructError, IndexError, ValueError):
+        raise ProtocolError("a RELATION message is malformed") from None
+    # An empty schema stands for pg_catalog (logicalrep_write_namespace).
+    return Relation(oid, schema or "pg_catalog", name, chr(identity), tuple(columns))
+
+
+def read_type(data: bytes, at: int = MESSAGE_AT) -> tuple[int, str, str]:
+    """A TYPE message: OID, schema, name (of a domain, the name is its base type's)."""
+    try:
+        (oid,) = _u32(data, at + 1)
+        schema, at = _text(data, at + 5)
+        name, _at = _text(data, at)
+    except (StructError, ValueError):
+        raise ProtocolError("a TYPE message is malformed") from None
+    return oid, schema or "pg_catalog", name
+
+
+def read_truncate(data: bytes, at: int = MESSAGE_AT) -> tuple[int, ...]:
+    """The OIDs of the relations that a TRUNCATE empties."""
+    try:
+        (count,) = _u32(data, at + 1)
+        if at + 6 + 4 * count > len(data):
+            raise ProtocolError("a TRUNCATE message is cut short")
+        return tuple(_u32(data, at + 6 + 4 * i)[0] for i in range(count))
+    except StructError:
+        raise ProtocolError("a TRUNCATE message is cut short") from None
+
+
+def read_message(data: bytes, at: int = MESSAGE_AT) -> LogicalMessage:
+    try:
+        flags, lsn = _message(data, at)
+        prefix, at = _text(data, at + 10)
+        (size,) = _u32(data, at)
+    except (StructError, ValueError):
+        raise ProtocolError("a logical message is malformed") from None
+    if at + 4 + size > len(data):
+        raise ProtocolError("a logical message is cut short")
+    return LogicalMessage(bool(flags & 1), lsn, prefix, data[at + 4 : at + 4 + size])
+
+
+def relation_oid(data: bytes, at: int = RELATION_OID_AT) -> int:
+    """The relation of an INSERT, UPDATE or DELETE message."""
+    try:
+        oid: int = _u32(data, at)[0]
+    except StructError:
+        raise ProtocolError("a row message is cut short") from None
+    return oid
+
+
+class RowDecoder:
+    """Decodes the row messages of one layout of one relation. A column without a decoder is passed over, as ABSENT.
+
+    Table-driven: per column one read of its header, one slice and one call.
+    """
+
+    __slots__ = ("_decoders", "_key_decoders", "_name", "_names")
+
+    def __init__(self, relation: Relation, decoders: Sequence[Decode | None]) -> None:
+        self._name = f"{relation.schema}.{relation.name}"
+        self._names = tuple(column.name for column in relation.columns)
+        self._decoders = tuple(decoders)
+        # In a key tuple the other columns come as NULL, which they are not.
+        self._key_decoders = tuple(
+            decode if column.is_key else None for column, decode in zip(relation.columns, decoders, strict=True)
+        )
+
+    def insert(self, frame: bytes, at: int = MESSAGE_AT) -> Row:
+        self._expect(frame, at + 5, _NEW_TUPLE)
+        values, end = self._values(frame, at + 6, self._decoders)
+        self._expect_end(frame, end)
+        return tuple(values)
+
+    def update(self, frame: bytes, at: int = MESSAGE_AT) -> tuple[Row | None, Row]:
+        """Before (None where the log has none) and after.
+
+        An unchanged TOAST value is not in the new tuple (TRAPS.md G8): filled from the old one where that is whole.
+        """
+        at += 5
+        kind = frame[at] if at < len(frame) else 0
+        old: list[ChannelValue] | None = None
+        if kind == _KEY_TUPLE:
+            old, at = self._values(frame, at + 1, self._key_decoders)
+        elif kind == _OLD_TUPLE:
+            old, at = self._values(frame, at + 1, self._decoders)
+        self._expect(frame, at, _NEW_TUPLE)
+        new, end = self._values(frame, at + 1, self._decoders)
+        self._expect_end(frame, end)
+        if old is None:
+            return None, tuple(new)
+        if kind == _OLD_TUPLE and ABSENT in new:
+            new = [before if value is ABSENT else value for before, value in zip(old, new, strict=True)]
+        return tuple(old), tuple(new)
+
+    def delete(self, frame: bytes, at: int = MESSAGE_AT) -> Row:
+        at += 5
+        kind = frame[at] if at < len(frame) else 0
+        if kind not in {_KEY_TUPLE, _OLD_TUPLE}:
+            raise ProtocolError(f"a DELETE of {self._name} holds no old tuple")
+        values, end = self._values(frame, at + 1, self._key_decoders if kind == _KEY_TUPLE else self._decoders)
+        self._expect_end(frame, end)
+        return tuple(values)
+
+    def _values(self, data: bytes, at: int, decoders: tuple[Decode | None, ...]) -> tuple[list[ChannelValue], int]:
+        values: list[ChannelValue] = []
+        add = values.append
+        size = len(data)
+        try:
+            if _u16(data, at)[0] != len(decoders):
+                raise ProtocolError(f"a row of {self._name} has {_u16(data, at)[0]} columns, not {len(decoders)}")
+            at += 2
+            for decode in decoders:
+                kind = data[at]
+                if kind == _TEXT:
+                    start = at + 5
+                    at = start + _u32(data, at + 1)[0]
+                    if at > size:
+                        raise ProtocolError(f"a row of {self._name} is cut short")
+                    add(ABSENT if decode is None else decode(data[start:at]))
+                elif kind == _NULL:
+                    at += 1
+                    add(ABSENT if decode is None else None)
+                elif kind == _UNCHANGED:
+                    at += 1
+                    add(ABSENT)
+                else:
+                    raise ProtocolError(f"a row of {self._name} has a value of unknown kind {kind}")
+        except (IndexError, StructError):
+            raise ProtocolError(f"a row of {self._name} is cut short") from None
+        except ValueError:
+            # Without the cause: its text would quote the value (I9).
+            raise ProtocolError(f"{self._name}.{self._names[len(values)]}: the value's text is malformed") from None
+        return values, at
+
+    def _expect(self, data: bytes, at: int, kind: int) -> None:
+        if at >= len(data) or data[at] != kind:
+            raise ProtocolError(f"a row message of {self._name} lacks its {chr(kind)} tuple")
+
+    def _expect_end(self, data: bytes, at: int) -> None:
+        if at != len(data):
+            raise ProtocolError(f"a row message of {self._name} goes on after its last column")
+
+
+def _text(data: bytes, at: int) -> tuple[str, int]:
+    """A zero-terminated string at `at`, and where it ends; ValueError where there is none."""
+    end = data.index(0, at)
+    return data[at:end].decode(), end + 1

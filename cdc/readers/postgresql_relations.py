@@ -1,0 +1,147 @@
+"""The layouts of the relations in a stream: RELATION messages and the catalog's types -> tables and row decoders. Guards I6.
+
+A layout is of its place in the log: rows before an ALTER come with the old one. A mapped column that is gone or has a type that
+cannot be read halts the channel there; any other column is passed over undecoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from cdc.errors import HaltError
+from cdc.readers import Notice
+from cdc.readers.pgoutput import Decode, Relation, RelationColumn, RowDecoder, lsn_text
+from cdc.readers.postgresql_catalog import TypeFacts
+from cdc.readers.postgresql_values import DECODERS, enum_decoder
+from transforms.tables import Column, ColumnType, Table
+
+_KINDS: Final[dict[str, Literal["base", "enum", "array", "domain", "composite", "range"]]] = {
+    "b": "base", "e": "enum", "A": "array", "d": "domain", "c": "composite", "r": "range", "m": "range",
+}  # fmt: skip
+_HEADER: Final = 4  # VARHDRSZ, which typmods of variable-length types carry
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A relation as it is at this place of the log; `index_of` its columns by name."""
+
+    oid: int
+    table: Table
+    rows: RowDecoder
+    index_of: Mapping[str, int]
+
+
+class Relations:
+    """Layouts by relation OID. `types` answers what the catalog knows of type OIDs; `notices` collects what came or went."""
+
+    def __init__(
+        self,
+        wanted: Mapping[tuple[str, str], Collection[str]],
+        types: Callable[[Collection[int]], Mapping[int, TypeFacts]],
+        notices: list[Notice],
+    ) -> None:
+        self._wanted = wanted
+        self._types = types
+        self._notices = notices
+        self._tables: dict[tuple[str, str], Table] = {}  # the last seen; outlives a reconnect
+
+    def layout(self, relation: Relation, lsn: int) -> Layout | None:
+        """The layout of a wanted relation, or None. Raises HaltError SCHEMA_CHANGED, UNSUPPORTED_TYPE."""
+        name = (relation.schema, relation.name)
+        mapped = self._wanted.get(name)
+        if mapped is None:
+            return None
+        facts = self._types({column.type_oid for column in relation.columns})
+        table = Table(
+            relation.schema,
+            relation.name,
+            tuple(_column(column, facts.get(column.type_oid)) for column in relation.columns),
+            primary_key=tuple(column.name for column in relation.columns if column.is_key)
+            if relation.replica_identity == "d"
+            else (),
+        )
+        self._compare(table, mapped, lsn)
+        decoders = [
+            _decoder(table, column, facts.get(column.type_oid), lsn) if column.name in mapped else None
+            for column in relation.columns
+        ]
+        kept = self._tables.get(name)
+        if kept == table:
+            table = kept  # one object as long as nothing changed
+        self._tables[name] = table
+        index_of = {column.name: index for index, column in enumerate(table.columns)}
+        return Layout(relation.oid, table, RowDecoder(relation, decoders), index_of)
+
+    def _compare(self, table: Table, mapped: Collection[str], lsn: int) -> None:
+        now = {column.name for column in table.columns}
+        gone = sorted(set(mapped) - now)
+        if gone:
+            raise HaltError(
+                "SCHEMA_CHANGED",
+                f"table {table} has no column {', '.join(gone)} at {lsn_text(lsn)}, which is mapped",
+                "edit the mapping's columns, or rename the column back, and start again",
+            )
+        before = self._tables.get((table.schema, table.name))
+        if before is None:
+            return
+        known = {column.name for column in before.columns}
+        for event, names in (("column_gone", known - now), ("column_new", now - known)):
+            if names:
+                verb = "went" if event == "column_gone" else "came"
+                text = f"table {table}: unmapped column {', '.join(sorted(names))} {verb} at {lsn_text(lsn)}"
+                self._notices.append(Notice(event, text, lsn))
+
+
+def _column(column: RelationColumn, facts: TypeFacts | None) -> Column:
+    return Column(column.name, _column_type(column, facts))
+
+
+def _column_type(column: RelationColumn, facts: TypeFacts | None) -> ColumnType:
+    if facts is None:
+        return ColumnType("postgresql", f"oid {column.type_oid}")
+    length, precision, scale = _modifier(
+        facts.base_name, facts.modifier if column.type_modifier < 0 else column.type_modifier
+    )
+    return ColumnType(
+        "postgresql",
+        facts.name,
+        length=length,
+        precision=precision,
+        scale=scale,
+        labels=facts.labels if facts.base_kind == "e" else None,
+        kind=_KINDS.get(facts.kind, "base"),
+    )
+
+
+def _modifier(base: str, modifier: int) -> tuple[int | None, int | None, int | None]:
+    """Length, precision, scale that a type modifier stands for (numeric.c, varchar.c, timestamp.c)."""
+    if modifier < 0:
+        return None, None, None
+    if base in {"varchar", "bpchar"}:
+        return modifier - _HEADER, None, None
+    if base in {"bit", "varbit"}:
+        return modifier, None, None
+    if base == "numeric":
+        value = modifier - _HEADER
+        # 11 bits with a sign since version 15; before, scales ended at 1000, so they read the same.
+        return None, value >> 16 & 0xFFFF, ((value & 0x7FF) ^ 1024) - 1024
+    if base in {"timestamp", "timestamptz", "time", "timetz"}:
+        return None, None, modifier
+    return None, None, None
+
+
+def _decoder(table: Table, column: RelationColumn, facts: TypeFacts | None, lsn: int) -> Decode:
+    if facts is not None:
+        if facts.base_kind == "e":
+            return enum_decoder(facts.labels)
+        decode = DECODERS.get(facts.base_name) if facts.base_kind == "b" else None
+        if decode is not None:
+            return decode
+    shown = facts.name if facts is not None else f"oid {column.type_oid}, which does not exist any more"
+    raise HaltError(
+        "UNSUPPORTED_TYPE",
+        f"column {table}.{column.name} is of type {shown}, which cannot be replicated yet (at {lsn_text(lsn)})",
+        f"take {column.name} out of the mapping's columns",
+    )
