@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from cdc.facts import ENCODER, RoleFacts, RoleKind, RoleState
+from cdc.child import Report
+from cdc.facts import RoleFacts, RoleKind, RoleState
 from cdc.store import Command, Store
 
 BEAT_SECONDS: Final = 0.25
@@ -22,7 +23,7 @@ COUNTERS: Final = ("transactions", "rows", "echoes")
 class Control:
     """One role's view of what it should do, and its voice."""
 
-    def __init__(self, kind: RoleKind, channel: str, report_fd: int | None, config_changed: Callable[[], bool]) -> None:
+    def __init__(self, kind: RoleKind, channel: str, report: Report | None, config_changed: Callable[[], bool]) -> None:
         self.kind = kind
         self.channel = channel
         self.role = f"{kind}.{channel}"
@@ -31,7 +32,7 @@ class Control:
         self.store: Store | None = None
         self.paused = False
         self._commands: list[Command] = []
-        self._report_fd = report_fd
+        self._report = report
         self._config_changed = config_changed
         self._changed = False
         self._beat_at = 0.0
@@ -97,7 +98,7 @@ class Control:
     def beat(self, *, now: bool = False) -> None:
         """Send the facts, at most every quarter of a second. A supervisor that is gone ends this process."""
         at = time.monotonic()
-        if self._report_fd is None or (not now and at - self._beat_at < BEAT_SECONDS):
+        if self._report is None or (not now and at - self._beat_at < BEAT_SECONDS):
             return
         self._beat_at = at
-        os.write(self._report_fd, ENCODER.encode(self.facts) + b"\n")
+        self._report.send(self.facts)

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from cdc.model import Change, Entry, Layout, WireValue, key_text
+from cdc.model import Change, Entry, Layout, key_text
 from sinks.contract import ParkedRow
+from transforms.values import WireValue
 
 _UNSAFE = re.compile(r"[^a-z0-9._-]")
 

@@ -20,7 +20,7 @@ from cdc.control import Control
 from cdc.errors import HaltError
 from cdc.lease import Lease
 from cdc.loop_guard import LoopGuard
-from cdc.model import ApplyRecord, Entry, LogPart, Position
+from cdc.model import Entry, LogPart, Position
 from cdc.readers import LogBatch, Reader
 from cdc.store import Checkpoint, Store
 from transforms.compiled import MappingRefusedError
@@ -72,6 +72,7 @@ class Capture:
             parts.guard, self._state, control, engine=options.engine, log_carries_record=options.log_carries_record
         )
         self._open_order: int | None = None  # the transaction of which only a part has been read
+        self._assembled = -1  # the transaction of the entry that was assembled last
         self._published_at = 0.0
         self._published_position = checkpoint.position
         self._checkpoint_at = 0.0
@@ -146,7 +147,7 @@ class Capture:
         record = self._echoes.record_of(part)
         if record is not None:
             if begins or part.parked:
-                self._state.absorb(record if begins else _without_progress(record), part.parked)
+                self._state.absorb(record if begins else None, part.parked)
             self._control.facts.echoes += part.last
             return None
         hlc = self._state.stamp(part)
@@ -164,8 +165,9 @@ class Capture:
                 "edit the mapping to fit the table",
             ) from None
         self._options.probe("capture.decoded")
-        if not changes and (published == 0 or not part.last):
+        if not changes and not (part.last and part.order in {self._last[0], self._assembled}):
             return None
+        self._assembled = part.order
         self._control.facts.transactions += part.last
         self._control.facts.rows += len(changes)
         first = max(part.first, published)
@@ -262,6 +264,3 @@ def _at(checkpoint: Checkpoint, position: Position) -> Checkpoint:
         checkpoint.ordinals, checkpoint.revision,
     )  # fmt: skip
 
-
-def _without_progress(record: ApplyRecord) -> ApplyRecord:
-    return ApplyRecord(record.deployment, record.target, record.epoch, record.token, record.rows, ())

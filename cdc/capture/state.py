@@ -20,16 +20,21 @@ class CaptureState:
         self.hlc: Hlc = at.hlc
         self.seen: Seen = dict(at.seen)
         self.aside: dict[str, tuple[int, Seen]] = dict(at.aside)
+        self._before: Seen = dict(at.seen)
         self.ordinals: dict[str, int] = dict(at.ordinals)
 
-    def absorb(self, record: ApplyRecord, parked: tuple[ParkedKey, ...]) -> None:
-        """Take in an apply transaction: at this place the channel had applied these sources up to there."""
-        before = dict(self.seen)
-        for line in record.progress:
-            self.seen[line.source] = max(self.seen.get(line.source, 0), line.seen)
-            self.hlc = max(self.hlc, line.hlc)
+    def absorb(self, record: ApplyRecord | None, parked: tuple[ParkedKey, ...]) -> None:
+        """Take in an apply transaction: at this place the channel had applied these sources up to there.
+
+        Further parts of a large one come without the record. A key that it parks had seen what was applied before it.
+        """
+        if record is not None:
+            self._before = dict(self.seen)
+            for line in record.progress:
+                self.seen[line.source] = max(self.seen.get(line.source, 0), line.seen)
+                self.hlc = max(self.hlc, line.hlc)
         for row in parked:
-            count, seen = self.aside.get(row.key, (0, before))
+            count, seen = self.aside.get(row.key, (0, self._before))
             count += 1 if row.parked else -1
             if count > 0:
                 self.aside[row.key] = (count, seen)

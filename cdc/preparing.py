@@ -1,0 +1,63 @@
+"""Making what is missing in a channel's database before anything is read or written there. Guards I2.
+
+An applier must not write before the channel's log shows its apply records, so both roles come through here first: the
+tables of ours, then (PostgreSQL) the publication that carries them. What the account may not do is a HaltError with the statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import psycopg
+import structlog
+
+from cdc.errors import HaltError, TransientError
+from cdc.readers.postgresql_errors import one_line, translated
+from cdc.readers.postgresql_position import slot_name
+from cdc.readers.postgresql_publication import existing, publication_statements
+from sinks import open_sink
+from sinks.connections import Address, connect_postgresql
+from sinks.contract import Halt, SinkError, SinkOptions
+
+log = structlog.get_logger()
+
+TableName = tuple[str, str]
+
+
+def prepare(address: Address, deployment: str, channel: str, tables: Iterable[TableName], *, bookkeeping: str) -> None:
+    """Create datong_progress and datong_parked and complete the publication, where they are missing and it may be done."""
+    if bookkeeping == "table":
+        _prepare_tables(address, channel)
+    if address.engine == "postgresql":
+        _prepare_publication(address, slot_name(deployment, channel), set(tables))
+
+
+def _prepare_tables(address: Address, channel: str) -> None:
+    sink = open_sink(address, SinkOptions())
+    try:
+        sink.connect()
+        for statement in sink.prepare():
+            log.info("created", channel=channel, statement=statement.split("(")[0].strip())
+    except Halt as error:
+        raise HaltError("NOT_PREPARED", f"{channel}: {error}", error.mend or "run `datong doctor`") from None
+    except SinkError as error:
+        raise TransientError(f"{channel} ({address}): {error}") from None
+    finally:
+        sink.close()
+
+
+def _prepare_publication(address: Address, name: str, tables: set[TableName]) -> None:
+    statements: list[str] = []
+    try:
+        with connect_postgresql(address) as connection:
+            missing = tables - existing(connection, tables)
+            statements = publication_statements(connection, name, tables - missing)
+            for statement in statements:
+                connection.execute(statement.encode())
+                log.info("created", statement=statement)
+    except (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation) as error:
+        raise TransientError(f"{address}: another process prepares it as well: {one_line(error)}") from None
+    except psycopg.Error as error:
+        raise translated(
+            error, address, "preparing the publication", f"let the tables' owner run: {' '.join(statements)}"
+        ) from None

@@ -1,0 +1,227 @@
+"""Putting a session together: from the configuration to a Capture or an Applier with its connections, and their end.
+
+The only place that knows every part; it holds no logic of theirs.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Protocol, Self
+
+from cdc.addresses import address_of, tls_of
+from cdc.apply.applier import Applier, ApplyOptions, ApplyParts
+from cdc.apply.encoding import Encoder
+from cdc.capture.capture import Capture, CaptureOptions, CaptureParts
+from cdc.capture.decoding import Decoder
+from cdc.change_log import ChangeLog
+from cdc.control import Control
+from cdc.errors import HaltError, LeaseLostError, TransientError
+from cdc.faults import Faults
+from cdc.lease import Lease
+from cdc.loop_guard import LoopGuard
+from cdc.preparing import prepare
+from cdc.readers import Reader, ReaderOptions, Wanted
+from cdc.redis_connection import RedisAddress
+from cdc.store import Store
+from config.models import Configuration
+from sinks import open_sink
+from sinks.connections import Address
+from sinks.contract import Fenced, Halt, Sink, SinkError, SinkOptions
+from transforms import compile_mapping
+from transforms.compiled import CompiledMapping, MappingRefusedError
+from transforms.specs import MappingSpec
+
+
+class Runs(Protocol):
+    def run(self) -> None: ...
+
+
+class Session:
+    """A Capture or an Applier with all it holds open; leaving it closes that. A sink's errors come out as the engine's."""
+
+    def __init__(self, build: Callable[[ExitStack], Runs], where: str) -> None:
+        self._build = build
+        self._where = where
+        self._stack = ExitStack()
+        self._runs: Runs | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._runs = self._build(self._stack)
+        except SinkError as error:
+            self._stack.close()
+            raise told(error, self._where) from None
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def run(self) -> None:
+        assert self._runs is not None
+        try:
+            self._runs.run()
+        except SinkError as error:
+            raise told(error, self._where) from error
+
+
+def told(error: SinkError, where: str) -> Exception:
+    """What a sink's error means to the role."""
+    if isinstance(error, Halt):
+        return HaltError(f"TARGET_{error.code or 'REFUSED'}", f"{where}: {error}", error.mend or "run `datong doctor`")
+    if isinstance(error, Fenced):
+        return LeaseLostError(f"{where}: {error}")
+    return TransientError(f"{where}: {error}")
+
+
+def redis_address(configuration: Configuration) -> RedisAddress:
+    settings = configuration.redis
+    url = settings.url.get_secret_value()
+    if settings.tls is None:
+        return RedisAddress(url)
+    tls = tls_of(settings.tls)
+    return RedisAddress(url, tls.ca, tls.cert, tls.key)
+
+
+def open_capture(
+    configuration: Configuration, channel: str, store: Store, lease: Lease, control: Control, faults: Faults
+) -> Session:
+    """A session that reads `channel`'s log."""
+    settings = configuration.channels[channel]
+    address = address_of(settings)
+    mappings = [spec for spec in configuration.mappings_of(channel) if spec.captures]
+    enabled = [spec for spec in mappings if spec.enabled]
+
+    def build(stack: ExitStack) -> Capture:
+        control.state("starting", "opening the log")
+        tables = {table_of(spec, address) for spec in mappings}
+        prepare(address, configuration.deployment, channel, tables, bookkeeping=settings.bookkeeping)
+        wanted = Wanted(
+            configuration.deployment,
+            channel,
+            wanted_columns(enabled, address),
+            part_rows=configuration.apply.max_transaction_rows,
+        )
+        options = ReaderOptions(server_id=server_id(configuration.deployment, channel), probe=faults.hit)
+        reader = open_reader(address, wanted, options)
+        stack.callback(reader.close)
+        change_log = ChangeLog(redis_address(configuration), configuration.deployment)
+        stack.callback(change_log.close)
+        guard = LoopGuard(redis_address(configuration), configuration.deployment, channel)
+        stack.callback(guard.close)
+        decoder = Decoder(enabled, default_schema(address))
+        return Capture(
+            CaptureParts(reader, decoder, change_log, guard, store, lease),
+            CaptureOptions(
+                channel=channel,
+                engine=address.engine,
+                log_carries_record=settings.bookkeeping == "table" or address.engine != "mysql",
+                wanted_by=frozenset(appliers(configuration) - {channel}),
+                max_bytes=configuration.change_log.max_bytes // max(1, len(captures(configuration))),
+                revision=configuration.revision,
+                probe=faults.hit,
+            ),
+            control,
+        )
+
+    return Session(build, f"{channel} ({address})")
+
+
+def open_apply(
+    configuration: Configuration, channel: str, store: Store, lease: Lease, control: Control, faults: Faults
+) -> Session:
+    """A session that writes `channel`'s tables."""
+    settings = configuration.channels[channel]
+    address = address_of(settings)
+    mine = configuration.mappings_of(channel)
+
+    def build(stack: ExitStack) -> Applier:
+        control.state("starting", "opening the target")
+        tables = {table_of(spec, address) for spec in mine if spec.captures}
+        prepare(address, configuration.deployment, channel, tables, bookkeeping=settings.bookkeeping)
+        sink = open_sink(address, SinkOptions(bookkeeping=settings.bookkeeping, probe=faults.hit, alive=control.beat))
+        stack.callback(sink.close)
+        server = sink.connect()
+        compiled = {spec.entity.name: compiled_for(spec, sink) for spec in mine if spec.applies and spec.enabled}
+        change_log = ChangeLog(redis_address(configuration), configuration.deployment)
+        stack.callback(change_log.close)
+        guard = LoopGuard(redis_address(configuration), configuration.deployment, channel)
+        stack.callback(guard.close)
+        return Applier(
+            ApplyParts(sink, server, Encoder(compiled), change_log, guard, store, lease),
+            ApplyOptions(
+                deployment=configuration.deployment,
+                target=channel,
+                sources=tuple(sorted(captures(configuration) - {channel})),
+                max_rows=configuration.apply.max_transaction_rows,
+                bookkeeping=settings.bookkeeping,
+                probe=faults.hit,
+            ),
+            control,
+        )
+
+    return Session(build, f"{channel} ({address})")
+
+
+def open_reader(address: Address, wanted: Wanted, options: ReaderOptions) -> Reader:
+    if address.engine == "postgresql":
+        from cdc.readers.postgresql_reader import PostgreSQLReader
+
+        return PostgreSQLReader(address, wanted, options)
+    from cdc.readers.mysql_reader import MySQLReader
+
+    return MySQLReader(address, wanted, options)
+
+
+def compiled_for(spec: MappingSpec, sink: Sink) -> CompiledMapping:
+    table = sink.describe(spec.schema, spec.table)
+    if table is None:
+        raise HaltError(
+            "TABLE_MISSING",
+            f"mapping {spec.name}: there is no table {spec.table}",
+            "create it, or mend the mapping's `table`",
+        )
+    try:
+        return compile_mapping(spec, table, capture=spec.captures, apply=True)
+    except MappingRefusedError as error:
+        raise HaltError(
+            "MAPPING_REFUSED", str(error), "edit the mapping to fit the table; `datong doctor` shows all of it"
+        ) from None
+
+
+def captures(configuration: Configuration) -> set[str]:
+    """The channels that any mapping captures, enabled or not."""
+    return {name for name in configuration.channels if any(spec.captures for spec in configuration.mappings_of(name))}
+
+
+def appliers(configuration: Configuration) -> set[str]:
+    """The channels that any mapping writes, enabled or not."""
+    return {name for name in configuration.channels if any(spec.applies for spec in configuration.mappings_of(name))}
+
+
+def default_schema(address: Address) -> str:
+    return "public" if address.engine == "postgresql" else address.database
+
+
+def table_of(spec: MappingSpec, address: Address) -> tuple[str, str]:
+    return (spec.schema or default_schema(address), spec.table)
+
+
+def wanted_columns(mappings: list[MappingSpec], address: Address) -> dict[tuple[str, str], frozenset[str]]:
+    columns: dict[tuple[str, str], frozenset[str]] = {}
+    for spec in mappings:
+        name = table_of(spec, address)
+        columns[name] = columns.get(name, frozenset()) | {c.column for c in spec.columns} | set(spec.key)
+    return columns
+
+
+def server_id(deployment: str, channel: str) -> int:
+    """Ours as a replica: the same at every start, different for every channel, far from what people choose by hand."""
+    return 0x40000000 | zlib.crc32(f"{deployment}/{channel}".encode()) >> 2
