@@ -49,7 +49,7 @@ def conversion(source: Kind, target: Kind, where: str, zone: zoneinfo.ZoneInfo) 
     if make is not None:
         return make(where, zone)
     turned = _PAIRS.get((target, source))
-    if turned is not None:
+    if turned is not None and (source, target) not in _ONLY_WITH_A_TRANSFORM:
         pair = turned(where, zone)
         return Conversion(pair.back, pair.forth)
     return None
@@ -245,3 +245,5 @@ _PAIRS: Final[dict[tuple[Kind, Kind], Callable[[str, zoneinfo.ZoneInfo], Convers
     ("time", "duration"): _time_duration,
     ("datetime", "instant"): _datetime_instant,
 }
+# A number written as text has many spellings: the operator says how it is written.
+_ONLY_WITH_A_TRANSFORM: Final[frozenset[tuple[Kind, Kind]]] = frozenset({("text", "integer")})

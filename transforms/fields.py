@@ -169,9 +169,11 @@ def _within(field: FieldSpec) -> Step:
     least, most = field.minimum, field.maximum
 
     def check(value: Any) -> Any:
-        if least is not None and not value >= least:
+        if value != value:  # noqa: PLR0124 - only NaN differs from itself
+            _refuse(field, "is not a number", value)
+        if least is not None and value < least:
             _refuse(field, f"is less than the minimum {least}", value)
-        if most is not None and not value <= most:
+        if most is not None and value > most:
             _refuse(field, f"is more than the maximum {most}", value)
         return value
 

@@ -1,0 +1,139 @@
+"""The dictionary's constraints: what they refuse is refused, never bent."""
+
+from __future__ import annotations
+
+import decimal
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transforms import RefusedValueError
+from transforms.fields import duration_text, field_codec, field_problems
+from transforms.patterns import PatternRefusedError, compile_pattern
+from transforms.specs import FieldSpec
+
+D = decimal.Decimal
+
+
+def check(field_type, value, **constraints):
+    codec = field_codec(FieldSpec("f", field_type, **constraints))
+    return value if codec.check is None else codec.check(value)
+
+
+@pytest.mark.parametrize(
+    ("field_type", "value", "constraints"),
+    [
+        ("text", "abcd", {"max_length": 3}),
+        ("text", "abc1", {"pattern": "[a-z]+", "max_length": 20}),
+        ("text", "a", {"values": ("b",)}),
+        ("bytes", b"abcd", {"max_length": 3}),
+        ("integer", -1, {"minimum": D(0)}),
+        ("integer", 11, {"maximum": D(10)}),
+        ("float", float("nan"), {"minimum": D(0)}),
+        ("decimal", D("1.005"), {"precision": 12, "scale": 2}),
+        ("decimal", D("1000"), {"precision": 5, "scale": 2}),
+        ("decimal", D("0.5"), {"precision": 5}),
+        ("decimal", D("NaN"), {}),
+        ("enum", "x", {"values": ("a", "b")}),
+        ("set", ("a", "x"), {"values": ("a", "b")}),
+    ],
+)
+def test_a_value_outside_its_constraint_is_refused_and_masked(field_type, value, constraints):
+    with pytest.raises(RefusedValueError, match="field f: "):
+        check(field_type, value, **constraints)
+
+
+def test_decimals_have_one_form():
+    assert str(check("decimal", D("19.9"), precision=12, scale=2)) == "19.90"
+    assert str(check("decimal", D("19.900"), precision=12, scale=2)) == "19.90"
+    assert str(check("decimal", D("1.500"))) == "1.5"
+    assert str(check("decimal", D("1E+3"))) == "1000"
+    assert str(check("decimal", D("-0.00"), scale=2)) == "0.00"
+
+
+def test_a_length_counts_characters():
+    assert check("text", "打" * 3, max_length=3) == "打" * 3
+
+
+def test_labels_are_ordered_as_declared():
+    assert check("set", ("c", "a"), values=("a", "b", "c")) == ("a", "c")
+
+
+@pytest.mark.parametrize(
+    ("constraints", "said"),
+    [
+        ({"type": "enum"}, "needs values"),
+        ({"type": "integer", "max_length": 3}, "max_length has no meaning"),
+        ({"type": "integer", "minimum": D(2), "maximum": D(1)}, "minimum is greater"),
+        ({"type": "decimal", "precision": 2, "scale": 3}, "scale is greater"),
+        ({"type": "text", "pattern": "("}, "not a valid regular expression"),
+        ({"type": "text", "pattern": "(a+)+b"}, "too long"),
+        ({"type": "enum", "values": ("a", "a")}, "twice"),
+    ],
+)
+def test_a_constraint_without_sense_is_a_problem(constraints, said):
+    assert any(said in problem for problem in field_problems(FieldSpec("f", **constraints)))
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(a+)+b",
+        "(a|a)*b",
+        "(a|aa)+$",
+        "(.*a){20}",
+        "a?" * 30 + "a" * 30,
+        r"(.*)\1",
+        "(?=a)a",
+        "(x+x+)+y",
+        "a*a*a*a*a*b",
+    ],
+)
+def test_a_pattern_that_could_run_away_is_refused(pattern):
+    with pytest.raises(PatternRefusedError):
+        compile_pattern(pattern, 64)
+
+
+@pytest.mark.parametrize("pattern", [r"[a-z0-9-]+", r"\+86\d{11}", r"[^@]+@[^@]+\.[a-z]+", "a|b|c", "(ab)?c{2,5}"])
+def test_ordinary_patterns_are_accepted_and_quick(pattern):
+    compiled = compile_pattern(pattern, 64)
+    started = time.perf_counter()
+    for text in ("a" * 64, "a@" * 32, "a@a." + "." * 60):
+        compiled.fullmatch(text)
+    assert time.perf_counter() - started < 1
+
+
+@given(st.timedeltas())
+def test_durations_come_back_exactly(duration):
+    codec = field_codec(FieldSpec("f", "duration"))
+    assert codec.from_wire(duration_text(duration)) == duration
+
+
+@given(st.integers())
+def test_integers_of_any_size_come_back_exactly(value):
+    codec = field_codec(FieldSpec("f", "integer"))
+    assert codec.from_wire(codec.to_wire(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("field_type", "wire"),
+    [
+        ("integer", True),
+        ("integer", 1.0),
+        ("boolean", 1),
+        ("text", 1),
+        ("decimal", "NaN"),
+        ("instant", "2024-01-01T00:00:00"),
+        ("datetime", "2024-01-01T00:00:00Z"),
+        ("date", "x"),
+        ("duration", "P1Y"),
+        ("uuid", "x"),
+        ("float", 1),
+    ],
+)
+def test_a_foreign_wire_form_is_refused(field_type, wire):
+    codec = field_codec(FieldSpec("f", field_type))
+    with pytest.raises(RefusedValueError):
+        codec.from_wire(wire)
