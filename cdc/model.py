@@ -14,7 +14,7 @@ half-open interval [first, end) of row numbers, wherever its borders fall when i
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -132,9 +132,9 @@ class Change(msgspec.Struct, frozen=True, array_like=True, gc=False):
     layout: int
     op: Op
     index: int
-    key: tuple[WireValue, ...]  # before the change
-    values: tuple[WireValue, ...]
-    before: tuple[WireValue, ...] = ()
+    key: tuple[Any, ...]  # of WireValue, before the change; msgspec cannot tell str from bytes in a union, msgpack does
+    values: tuple[Any, ...]
+    before: tuple[Any, ...] = ()
     refused: str | None = None
 
 

@@ -1,0 +1,156 @@
+"""The change log, the loop guard and the lease on a real Redis."""
+
+import pytest
+
+from cdc.capture.state import CaptureState, first_checkpoint
+from cdc.change_log import ChangeLog, Keys
+from cdc.errors import ChangeLogLostError, LeaseLostError, TransientError
+from cdc.lease import Lease
+from cdc.loop_guard import GuardRecord, LoopGuard
+from cdc.model import ApplyRecord, Change, Entry, Layout, Position
+from cdc.redis_connection import RedisAddress
+from tests.waiting import await_that
+
+LAYOUT = Layout("m", "member", ("nickname",))
+
+
+def entry(order, end=1, value="x"):
+    return Entry(
+        "a", order, 0, end, True, 1, 1, "", {"b": 3}, {}, (LAYOUT,), (Change(0, "insert", 0, ("k",), (value,)),)
+    )
+
+
+def checkpoint(order):
+    return CaptureState("a", first_checkpoint(Position(order, f"p{order}"), "r")).checkpoint((order, 0), "r")
+
+
+@pytest.fixture
+def address(redis_db):
+    return RedisAddress(redis_db.url())
+
+
+@pytest.fixture
+def change_log(address):
+    log = ChangeLog(address, "coffee")
+    yield log
+    log.close()
+
+
+@pytest.fixture
+def lease(address):
+    lease = Lease(address, "coffee", "capture.a")
+    assert lease.acquire() is None
+    yield lease
+    lease.release()
+
+
+def test_what_is_published_is_read_in_order_with_its_state(change_log, lease):
+    last = change_log.start("a", lease.holder, checkpoint(10))
+    last = change_log.publish("a", lease.holder, last, [entry(11), entry(12)], checkpoint(13), [])
+    assert last == (12, 1)
+    found = change_log.read({"a": (10, 0)}, 100, 0.05)
+    assert [e for e, _ in found[0].entries] == [entry(11), entry(12)]
+    published = change_log.published("a")
+    assert (published.last, published.state.position.native) == ((12, 1), "p13")
+    assert change_log.read({"a": (12, 1)}, 100, 0.01) == []
+
+
+def test_a_publisher_that_does_not_know_the_streams_end_is_refused(change_log, lease):
+    last = change_log.start("a", lease.holder, checkpoint(10))
+    change_log.publish("a", lease.holder, last, [entry(11)], checkpoint(12), [])
+    with pytest.raises(ChangeLogLostError):
+        change_log.publish("a", lease.holder, last, [entry(13)], checkpoint(14), [])
+    assert change_log.published("a").last == (11, 1)
+
+
+def test_after_a_flush_nothing_is_appended_behind_the_gap(change_log, lease, redis_db):
+    last = change_log.start("a", lease.holder, checkpoint(10))
+    with redis_db.connect() as client:
+        client.flushdb()
+    with pytest.raises(LeaseLostError):
+        change_log.publish("a", lease.holder, last, [entry(11)], checkpoint(12), [])
+    assert lease.acquire() is None
+    with pytest.raises(ChangeLogLostError):
+        change_log.publish("a", lease.holder, last, [entry(11)], checkpoint(12), [])
+
+
+def test_a_stream_that_alone_was_lost_is_noticed(change_log, lease, redis_db):
+    last = change_log.start("a", lease.holder, checkpoint(10))
+    with redis_db.connect() as client:
+        client.delete(Keys("coffee").stream("a"))
+    assert change_log.published("a") is None
+    with pytest.raises(ChangeLogLostError):
+        change_log.publish("a", lease.holder, last, [entry(11)], checkpoint(12), [])
+
+
+def test_without_the_lease_nothing_is_published(change_log, lease):
+    last = change_log.start("a", lease.holder, checkpoint(10))
+    with pytest.raises(LeaseLostError):
+        change_log.publish("a", "somebody else", last, [entry(11)], checkpoint(12), [])
+    with pytest.raises(LeaseLostError):
+        change_log.start("a", "somebody else", checkpoint(10))
+
+
+def test_trimming_drops_what_all_have_and_an_empty_stream_goes_on(change_log, lease):
+    last = change_log.start("a", lease.holder, checkpoint(10))
+    last = change_log.publish("a", lease.holder, last, [entry(11, value="y" * 1000), entry(12)], checkpoint(13), [])
+    full = change_log.size("a")
+    change_log.trim("a", (11, 1))
+    assert change_log.size("a") < full - 900 + 1000
+    assert [e.order for e, _ in change_log.read({"a": (0, 0)}, 10, 0.01)[0].entries] == [12]
+    change_log.trim("a", (12, 1))
+    assert change_log.trimmed(["a"]) == {"a": (12, 1)}
+    assert change_log.size("a") == 0
+    assert change_log.publish("a", lease.holder, last, [entry(14)], checkpoint(15), []) == (14, 1)
+    assert change_log.newest(["a", "nobody"]) == {"a": (14, 1)}
+
+
+def test_publishing_removes_the_guards_records_that_are_passed(change_log, lease, address):
+    guard = LoopGuard(address, "coffee", "a")
+    record = GuardRecord("server", ApplyRecord("coffee", "a", 1, "t", 2, ()))
+    fields = [str(n) for n in range(2500)]
+    for name in fields[:3]:
+        guard.register(name, record)
+    last = change_log.start("a", lease.holder, checkpoint(10))
+    assert guard.recognise(["0", "2", "77"]) == {"0": record, "2": record}
+    change_log.publish("a", lease.holder, last, [entry(11)], checkpoint(12), [*fields[:2], *fields[3:]])
+    assert set(guard.records()) == {"2"}
+    guard.forget(["2"])
+    assert guard.records() == {}
+    guard.close()
+
+
+def test_the_lease_has_one_holder_and_passes_on_when_given_back(address):
+    first, second = Lease(address, "coffee", "apply.a"), Lease(address, "coffee", "apply.a")
+    assert first.acquire() is None
+    assert second.acquire() == first.holder
+    first.release()
+    assert second.acquire() is None
+    second.check()
+    second.release()
+
+
+def test_a_lease_that_somebody_else_took_is_noticed(address, redis_db):
+    lease = Lease(address, "coffee", "apply.a")
+    assert lease.acquire() is None
+    with redis_db.connect() as client:
+        client.set(Keys("coffee").lease("apply.a"), "other:1:x")
+
+    def lost():
+        try:
+            lease.check()
+        except LeaseLostError as error:
+            return str(error)
+        return None
+
+    assert "other:1:x" in await_that(lost, message="the renewal notices")
+    lease.release()
+
+
+def test_a_redis_that_is_away_is_a_transient_error_without_the_password():
+    log = ChangeLog(RedisAddress("redis://:s3cret@127.0.0.1:1/0"), "coffee")
+    with pytest.raises(TransientError) as caught:
+        log.published("a")
+    assert "127.0.0.1:1" in str(caught.value)
+    assert "s3cret" not in str(caught.value) + repr(RedisAddress("redis://:s3cret@127.0.0.1:1/0"))
+    log.close()

@@ -1,0 +1,132 @@
+"""The hub store on SQLite and PostgreSQL: checkpoints, the safe cut, progress, pauses, counters."""
+
+import os
+import stat
+
+import pytest
+
+from cdc.capture.state import first_checkpoint
+from cdc.errors import TransientError
+from cdc.model import Position, ProgressRow
+from cdc.store import Applied, Checkpoint, Store, StoreRefusedError
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request, tmp_path):
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path}/hub/datong.db"
+    else:
+        url = request.getfixturevalue("postgresql_db").url()
+    store = Store(url, "coffee")
+    store.open()
+    yield store
+    store.close()
+
+
+def checkpoint(order, last):
+    return Checkpoint(Position(order, f"p{order}"), *last, 7, {"b": 3}, {"k": (1, {"b": 2})}, {"5": 9}, "r")
+
+
+def applied(order, end):
+    return Applied(ProgressRow("a", order, end, True, 1), (order, end))
+
+
+def test_the_first_position_is_a_cut_at_once(store):
+    assert store.safe_cut("a") is None
+    store.save_checkpoint("a", first_checkpoint(Position(10, "start"), "r"), is_cut=True)
+    assert store.safe_cut("a").position == Position(10, "start")
+
+
+def test_the_cut_waits_for_the_slowest_applier(store):
+    store.save_checkpoint("a", first_checkpoint(Position(10, "p10"), "r"), is_cut=True)
+    for order in (20, 30, 40):
+        store.save_checkpoint("a", checkpoint(order, (order - 1, 2)))
+    assert store.advance_cut("a", ["x", "y"]).position.order == 10
+    store.save_applied("x", [applied(39, 2)])
+    assert store.advance_cut("a", ["x", "y"]).position.order == 10
+    store.save_applied("y", [applied(29, 2)])
+    assert store.advance_cut("a", ["x", "y"]).position.order == 30
+    assert store.safe_cut("a") == checkpoint(30, (29, 2))
+    store.save_applied("y", [applied(39, 1)])
+    assert store.advance_cut("a", ["x", "y"]).position.order == 30
+    store.save_applied("y", [applied(39, 2)])
+    assert store.advance_cut("a", ["x", "y"]).position.order == 40
+
+
+def test_a_channel_that_nobody_wants_is_released_at_once(store):
+    store.save_checkpoint("a", checkpoint(20, (19, 1)))
+    assert store.advance_cut("a", []).position.order == 20
+
+
+def test_candidates_beyond_the_place_gone_back_to_are_dropped(store):
+    store.save_checkpoint("a", first_checkpoint(Position(10, "p10"), "r"), is_cut=True)
+    store.save_checkpoint("a", checkpoint(20, (19, 1)))
+    store.drop_checkpoints_after("a", 10)
+    assert store.advance_cut("a", []).position.order == 10
+
+
+def test_progress_pauses_commands_counters_and_the_audit_trail_are_kept(store):
+    store.save_applied("x", [applied(5, 1)])
+    store.save_applied("x", [applied(6, 1)])
+    assert store.applied("x") == {"a": applied(6, 1)}
+    store.set_paused("a", "capture", True)
+    assert store.paused() == {("a", "capture")}
+    store.set_paused("a", "capture", False)
+    assert store.paused() == set()
+    store.command("a", "apply", "retry", "id-1")
+    (command,) = store.commands("a", "apply")
+    assert (command.command, command.argument) == ("retry", "id-1")
+    store.command_done(command)
+    assert store.commands("a", "apply") == []
+    store.save_counters("capture.a", {"rows": 5})
+    store.save_counters("capture.a", {"rows": 6, "echoes": 1})
+    assert store.counters("capture.a") == {"rows": 6, "echoes": 1}
+    store.audit("me", "mapping.disable", "website.members", "enabled", "disabled")
+    assert store.audit_trail()[0]["subject"] == "website.members"
+    store.park("x", {"id-1": b"1", "id-2": b"2"})
+    store.unpark("x", ["id-1"])
+    assert store.parked("x") == {"id-2": b"2"}
+    store.forget_channel("x")
+    assert (store.applied("x"), store.parked("x")) == ({}, {})
+
+
+def test_two_deployments_in_one_store_do_not_meet(store):
+    store.set_paused("a", "capture", True)
+    other = Store(store._url.render_as_string(hide_password=False), "tea")
+    other.open()
+    assert other.paused() == set()
+    other.close()
+
+
+def test_the_file_is_for_its_owner_only(tmp_path):
+    store = Store(f"sqlite:///{tmp_path}/datong.db", "coffee")
+    store.open()
+    store.close()
+    assert stat.S_IMODE(os.stat(tmp_path / "datong.db").st_mode) == 0o600
+
+
+def test_a_store_that_a_newer_version_wrote_is_refused(tmp_path):
+    store = Store(f"sqlite:///{tmp_path}/datong.db", "coffee")
+    store.open()
+    with store._transaction() as connection:
+        connection.exec_driver_sql("UPDATE datong_deployment SET schema_version = 99")
+    with pytest.raises(StoreRefusedError, match="newer version"):
+        store.open()
+    store.close()
+
+
+def test_a_file_that_is_no_database_is_refused_with_its_path(tmp_path):
+    (tmp_path / "datong.db").write_text("not a database" * 100)
+    store = Store(f"sqlite:///{tmp_path}/datong.db", "coffee")
+    with pytest.raises(TransientError, match=r"datong\.db"):
+        store.open()
+    store.close()
+
+
+def test_a_store_that_cannot_be_reached_says_where_without_the_password():
+    store = Store("postgresql://u:s3cret@127.0.0.1:1/hub", "coffee")
+    with pytest.raises(TransientError) as caught:
+        store.open()
+    assert "127.0.0.1" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+    store.close()
