@@ -1,5 +1,7 @@
 """What every test may ask for: servers, databases of its own, and proxies that misbehave."""
 
+import pytest
+
 from tests.servers import (
     mariadb,
     mariadb2,
@@ -27,3 +29,9 @@ __all__ = [
     "redis_server",
     "tcp_proxy",
 ]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The long forms of tests run when asked for (`make soak`), and not otherwise."""
+    if not config.option.markexpr:
+        config.option.markexpr = "not soak"
