@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 VARIABLE: Final = "DATONG_SABOTAGE"
 KINDS: Final = ("loop", "loss", "value")
@@ -46,9 +46,10 @@ class Sabotage:
 
     def bends_value(self, value: Value) -> Value:
         """The value, or once in the whole service one that is wrong by one: the first number that is no code and no time."""
-        if self._kind == "value" and type(value) is int and 100 < value < 1_000_000 and self._first():
-            return value + 1
-        return value
+        number: Any = value
+        if self._kind == "value" and type(number) is int and 100 < number < 1_000_000 and self._first():
+            number += 1
+        return cast("Value", number)
 
     def _first(self) -> bool:
         try:
