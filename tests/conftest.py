@@ -15,8 +15,13 @@ from tests.servers import (
     redis_server,
     tcp_proxy,
 )
+from tests.worlds import ab, abc, make_world, mixed
 
 __all__ = [
+    "ab",
+    "abc",
+    "make_world",
+    "mixed",
     "mariadb",
     "mariadb2",
     "mariadb2_db",
