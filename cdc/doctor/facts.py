@@ -1,0 +1,209 @@
+"""What the doctor found on each server, as plain values: gathered at the edge, judged by pure functions. No I/O here.
+
+Nothing here may hold a password or a row's value (I9).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from cdc.doctor.finding import Finding, Severity
+from cdc.doctor.grants import Grants
+from sinks.connections import Address
+from transforms.specs import MappingSpec
+from transforms.tables import Table
+
+TableName: TypeAlias = tuple[str, str]  # schema, table
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the configuration asks of one channel. `mappings` are the enabled ones; `captures`, `applies` and `published` (the captured
+    tables) count the disabled ones too, as the roles do.
+
+    `server_id` is ours as a replica (MySQL, MariaDB), `slot` and `publication` are PostgreSQL's. `started`: this channel
+    was captured before, so that its place in the log is known.
+    """
+
+    channel: str
+    deployment: str
+    address: Address
+    bookkeeping: Literal["table", "none"]
+    mappings: tuple[MappingSpec, ...]
+    captures: bool
+    applies: bool
+    published: frozenset[TableName]
+    server_id: int = 0
+    slot: str = ""
+    publication: str = ""
+    started: bool = False
+
+    @property
+    def path(self) -> str:
+        return f"channels.{self.channel}.url"
+
+    @property
+    def schema(self) -> str:
+        """Where a table without a schema is, and on MySQL and MariaDB the tables of ours."""
+        return "public" if self.address.engine == "postgresql" else self.address.database
+
+    @property
+    def keeps_tables(self) -> bool:
+        """Whether datong_progress (which holds the lease too) and datong_parked belong in this database."""
+        return (self.captures or self.applies) and self.bookkeeping == "table"
+
+    def name_of(self, mapping: MappingSpec) -> TableName:
+        return (mapping.schema or self.schema, mapping.table)
+
+    @property
+    def tables(self) -> tuple[TableName, ...]:
+        return tuple(dict.fromkeys(self.name_of(mapping) for mapping in self.mappings))
+
+    @property
+    def captured(self) -> frozenset[TableName]:
+        return frozenset(self.name_of(mapping) for mapping in self.mappings if mapping.captures)
+
+    @property
+    def applied(self) -> frozenset[TableName]:
+        return frozenset(self.name_of(mapping) for mapping in self.mappings if mapping.applies)
+
+    def path_of(self, name: TableName) -> str:
+        """The place of the first mapping of a table."""
+        return next((f"mappings.{m.name}.table" for m in self.mappings if self.name_of(m) == name), self.path)
+
+    def finding(
+        self,
+        code: str,
+        severity: Severity,
+        text: str,
+        mend: list[str] | None = None,
+        *,
+        path: str | None = None,
+        fixable: bool = False,
+    ) -> Finding:
+        return Finding(code, severity, self.channel, path or self.path, text, mend or [], fixable)
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    name: str
+    child: TableName
+    columns: tuple[str, ...]
+    parent: TableName
+    parent_columns: tuple[str, ...]
+    on_delete: str  # CASCADE, SET NULL, SET DEFAULT, RESTRICT, NO ACTION
+    on_update: str
+
+    @property
+    def action(self) -> str:
+        """How it writes rows by itself; empty where it does not."""
+        passive = ("RESTRICT", "NO ACTION")
+        rules = [f"ON DELETE {self.on_delete}"] if self.on_delete not in passive else []
+        rules += [f"ON UPDATE {self.on_update}"] if self.on_update not in passive else []
+        return " ".join(rules)
+
+
+@dataclass(frozen=True, slots=True)
+class TableFacts:
+    """One table as the catalog has it; only those that exist (and may be seen) have facts.
+
+    `kind`: table, view, partitioned, foreign, other. `storage`: MySQL's engine; `column_lines`: its columns as SHOW CREATE TABLE writes
+    them. `privileges`, `owned`, `replica_identity` (d, n, f, i) and `unlogged` are PostgreSQL's.
+    """
+
+    catalog: Table
+    kind: str = "table"
+    storage: str = ""
+    triggers: tuple[str, ...] = ()
+    foreign_keys: tuple[ForeignKey, ...] = ()
+    column_lines: Mapping[str, str] = field(default_factory=dict)
+    privileges: frozenset[str] = frozenset()
+    owned: bool = True
+    replica_identity: str = "f"
+    unlogged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """`identity` names the physical database, `skew_seconds` its clock against ours, `skew_error_seconds` how sure that is.
+
+    `proxied`: the session that the server sees is not the one that was opened.
+    """
+
+    version: str
+    identity: str
+    skew_seconds: float
+    skew_error_seconds: float
+    proxied: bool
+    tables: Mapping[TableName, TableFacts]
+
+
+@dataclass(frozen=True, slots=True)
+class MySQLFacts(ServerFacts):
+    """`account` as `'user'@'host'`. What may not be read with these privileges is None."""
+
+    account: str
+    variables: Mapping[str, str]
+    grants: Grants
+    binlog_do_db: tuple[str, ...] | None
+    binlog_ignore_db: tuple[str, ...] | None
+    is_replica: bool | None
+
+    @property
+    def is_mariadb(self) -> bool:
+        return "mariadb" in self.version.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """`tables` with a row filter or a column list are in `filtered` too."""
+
+    tables: frozenset[TableName]
+    filtered: frozenset[TableName]
+    operations: frozenset[str]
+    all_tables: bool
+    via_root: bool
+    owned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    plugin: str
+    database: str
+    wal_status: str  # reserved, extended, unreserved, lost
+    temporary: bool
+    failover: bool | None  # None before PostgreSQL 17
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PostgreSQLFacts(ServerFacts):
+    """`settings` as this role's session sees them (pg_settings, base units). `existing`: which of the tables to be published are there;
+    `not_ours`: which of them belong to another role.
+    """
+
+    version_number: int
+    role: str
+    is_superuser: bool
+    may_replicate: bool
+    replication_role: str | None  # a provider's role that stands for REPLICATION
+    database: str
+    encoding: str
+    in_recovery: bool
+    settings: Mapping[str, str]
+    slots_used: int
+    senders_used: int
+    may_create_in_database: bool
+    may_create_in_public: bool
+    existing: frozenset[TableName]
+    not_ours: frozenset[TableName]
+    publication: Publication | None
+    publication_statements: tuple[str, ...]  # what makes it carry what we want; empty if it does
+    slot: Slot | None
+
+
+def facts_tables(facts: ServerFacts, wish: Wish) -> list[tuple[TableName, TableFacts]]:
+    """The mapped tables that exist."""
+    return [(name, facts.tables[name]) for name in wish.tables if name in facts.tables]

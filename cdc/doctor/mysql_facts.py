@@ -1,0 +1,172 @@
+"""Ask a MySQL or MariaDB server what the doctor judges. Reads catalogs and variables only; writes nothing. Guards I9."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import pymysql
+
+from cdc.doctor.facts import ForeignKey, MySQLFacts, TableFacts, TableName, Wish
+from cdc.doctor.grants import read_grants
+from cdc.doctor.quoting import account, quote
+from sinks.bookkeeping import PARKED_TABLE, PROGRESS_TABLE
+from transforms.tables import Table
+
+Describe = Callable[[str, str], Table | None]
+_REFUSED: Final = (1142, 1143, 1227, 1044, 1370)  # a privilege is missing
+
+_FOREIGN_KEYS: Final = """
+SELECT r.constraint_name, r.delete_rule, r.update_rule, k.column_name,
+       k.referenced_table_schema, k.referenced_table_name, k.referenced_column_name
+FROM information_schema.referential_constraints r
+JOIN information_schema.key_column_usage k
+  ON k.constraint_schema = r.constraint_schema AND k.constraint_name = r.constraint_name AND k.table_name = r.table_name
+WHERE r.constraint_schema = %s AND r.table_name = %s
+ORDER BY r.constraint_name, k.ordinal_position
+"""
+
+
+def gather_mysql(connection: pymysql.Connection[Any], wish: Wish, describe: Describe) -> MySQLFacts:
+    """Raises pymysql.err.Error where the connection is lost on the way."""
+    before = time.time()
+    row = _rows(connection, "SELECT UNIX_TIMESTAMP(NOW(6)), VERSION(), CURRENT_USER(), CONNECTION_ID()")[0]
+    after = time.time()
+    variables = {str(name).lower(): str(value) for name, value in _rows(connection, "SHOW GLOBAL VARIABLES")}
+    grants = read_grants(str(line[0]) for line in _rows(connection, "SHOW GRANTS"))
+    do_db, ignore_db = _binlog_filters(connection)
+    names = (*wish.tables, *(((wish.schema, PROGRESS_TABLE), (wish.schema, PARKED_TABLE)) if wish.keeps_tables else ()))
+    return MySQLFacts(
+        version=str(row[1]),
+        identity=_identity(variables, wish.address.database),
+        skew_seconds=float(row[0]) - (before + after) / 2,
+        skew_error_seconds=(after - before) / 2,
+        proxied=_handshake_thread(connection) != row[3],
+        tables=_tables(connection, names, describe),
+        account=account(str(row[2])),
+        variables=variables,
+        grants=grants,
+        binlog_do_db=do_db,
+        binlog_ignore_db=ignore_db,
+        is_replica=_is_replica(connection),
+    )
+
+
+def _handshake_thread(connection: pymysql.Connection[Any]) -> int:
+    """The session that the greeting named: a proxy greets with one of its own."""
+    greeted: tuple[int] = vars(connection)["server_thread_id"]
+    return greeted[0]
+
+
+def _rows(connection: pymysql.Connection[Any], statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters or None)
+        return list(cursor.fetchall())
+
+
+def _one_of(connection: pymysql.Connection[Any], *statements: str) -> list[tuple[Any, ...]] | None:
+    """The first that this version knows; None where none may be run."""
+    for statement in statements:
+        try:
+            return _rows(connection, statement)
+        except pymysql.err.ProgrammingError as error:
+            if error.args[0] != 1064:  # syntax: the other name of the same statement is tried
+                raise
+        except pymysql.err.OperationalError as error:
+            if error.args[0] not in _REFUSED:
+                raise
+            return None
+    return None
+
+
+def _binlog_filters(
+    connection: pymysql.Connection[Any],
+) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+    found = _one_of(connection, "SHOW BINARY LOG STATUS", "SHOW MASTER STATUS")
+    if found is None:
+        return None, None
+    if not found:
+        return (), ()  # no binary log at all
+    return _names(found[0][2]), _names(found[0][3])
+
+
+def _names(listed: object) -> tuple[str, ...]:
+    return tuple(name.strip() for name in str(listed or "").split(",") if name.strip())
+
+
+def _is_replica(connection: pymysql.Connection[Any]) -> bool | None:
+    found = _one_of(connection, "SHOW REPLICA STATUS", "SHOW SLAVE STATUS")
+    return None if found is None else bool(found)
+
+
+def _identity(variables: dict[str, str], database: str) -> str:
+    """MariaDB has no server_uuid; server_uid only in late versions, and a copied data folder keeps it: so the place belongs to it."""
+    name = variables.get("server_uuid") or "/".join(
+        variables.get(part, "") for part in ("server_uid", "hostname", "port", "datadir")
+    )
+    return f"{name}/{database}"
+
+
+def _tables(
+    connection: pymysql.Connection[Any], names: Iterable[TableName], describe: Describe
+) -> dict[TableName, TableFacts]:
+    found: dict[TableName, TableFacts] = {}
+    for schema, table in names:
+        rows = _rows(
+            connection,
+            "SELECT table_type, engine FROM information_schema.tables WHERE table_schema = %s AND table_name = %s",
+            schema,
+            table,
+        )
+        if not rows:
+            continue
+        catalog = describe(schema, table) or Table(schema, table, ())  # its columns may all be hidden from us
+        kind = {"BASE TABLE": "table", "SYSTEM VERSIONED": "table", "VIEW": "view"}.get(str(rows[0][0]), "other")
+        found[schema, table] = TableFacts(
+            catalog=catalog,
+            kind=kind,
+            storage=str(rows[0][1] or ""),
+            triggers=_triggers(connection, schema, table),
+            foreign_keys=_foreign_keys(connection, schema, table),
+            column_lines=_column_lines(connection, schema, table) if kind == "table" else {},
+        )
+    return found
+
+
+def _triggers(connection: pymysql.Connection[Any], schema: str, table: str) -> tuple[str, ...]:
+    statement = (
+        "SELECT trigger_name FROM information_schema.triggers "
+        "WHERE event_object_schema = %s AND event_object_table = %s ORDER BY trigger_name"
+    )
+    return tuple(str(row[0]) for row in _rows(connection, statement, schema, table))
+
+
+def _foreign_keys(connection: pymysql.Connection[Any], schema: str, table: str) -> tuple[ForeignKey, ...]:
+    parts: dict[str, list[tuple[Any, ...]]] = {}
+    for row in _rows(connection, _FOREIGN_KEYS, schema, table):
+        parts.setdefault(str(row[0]), []).append(row)
+    return tuple(
+        ForeignKey(
+            name=name,
+            child=(schema, table),
+            columns=tuple(str(row[3]) for row in rows),
+            parent=(str(rows[0][4]), str(rows[0][5])),
+            parent_columns=tuple(str(row[6]) for row in rows),
+            on_delete=str(rows[0][1]),
+            on_update=str(rows[0][2]),
+        )
+        for name, rows in parts.items()
+    )
+
+
+def _column_lines(connection: pymysql.Connection[Any], schema: str, table: str) -> dict[str, str]:
+    """`name` -> its definition as the server writes it: what MODIFY has to repeat."""
+    try:
+        created = str(_rows(connection, f"SHOW CREATE TABLE {quote('mysql', schema, table)}")[0][1])
+    except pymysql.err.OperationalError as error:
+        if error.args[0] not in _REFUSED:
+            raise
+        return {}
+    lines = [line.strip().removesuffix(",") for line in created.splitlines()[1:]]
+    return {line[1:].partition("` ")[0].replace("``", "`"): line for line in lines if line.startswith("`")}
