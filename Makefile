@@ -28,7 +28,7 @@ mysql9: ## fetch MySQL 9 into the user's cache folder
 browser: ## install Chromium from Debian
 	@scripts/install browser
 
-demo: setup servers ## three private databases, live traffic, admin page; ARGS=--check for a bounded run that verifies itself
+demo: setup servers ## private databases, live traffic, admin page; ARGS=--check for a bounded run that verifies itself
 	.venv/bin/datong demo $(ARGS)
 
 test: dev servers mysql9 browser ## all tests but the long ones, with real servers
