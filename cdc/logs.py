@@ -22,7 +22,7 @@ EventDict: TypeAlias = MutableMapping[str, Any]
 REPEAT_SECONDS: Final = 30.0
 _REMEMBERED_LINES: Final = 500
 _SHORTEST_SECRET: Final = 4  # a shorter one would blacken half of every line
-_ALWAYS_FRESH: Final = frozenset({"ts", "pid", "seconds", "attempt"})
+_ALWAYS_FRESH: Final = frozenset({"ts", "seconds", "attempt"})
 _OTHERS: Final = ("uvicorn", "uvicorn.error", "uvicorn.access", "sqlalchemy", "pymysqlreplication", "asyncio", "redis")
 
 

@@ -1,0 +1,81 @@
+"""What the admin server writes: toggles into the configuration file, pauses into the hub store, an audit line for each.
+
+In a thread of its own, one write at a time: neither the file nor the store ever holds up an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from cdc.admin.board import Board
+from cdc.admin.exchange import Refused
+from cdc.errors import DatongError
+from cdc.supervisor.snapshot import Access
+
+if TYPE_CHECKING:
+    from cdc.store import Store
+
+log = structlog.get_logger("datong.admin")
+
+_TAKES_EFFECT_SECONDS: Final = 1.5
+
+
+class Writes:
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writes")
+
+    @property
+    def _access(self) -> Access:
+        return self._board.snapshot.access
+
+    async def etag(self) -> str:
+        from config.edit import etag
+
+        path = Path(self._access.configuration)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: etag(path))
+        except OSError as error:
+            raise Refused(503, f"the configuration file cannot be read: {error.strerror}") from None
+
+    async def toggle(self, name: str, enabled: bool, who: str, if_match: str) -> str:
+        """Write `enabled` into the file and answer its new ETag. Raises Refused 412 where `if_match` is another version."""
+        write = partial(self._toggle, self._access, name, enabled, who, if_match)
+        etag = await asyncio.get_running_loop().run_in_executor(self._thread, write)
+        await self._board.until_mapping(name, enabled=enabled, seconds=_TAKES_EFFECT_SECONDS)
+        return etag
+
+    def _toggle(self, access: Access, name: str, enabled: bool, who: str, if_match: str) -> str:
+        raise NotImplementedError
+
+    async def pause(self, channel: str, roles: Sequence[str], paused: bool, who: str) -> None:
+        write = partial(self._pause, self._access, channel, roles, paused, who)
+        await asyncio.get_running_loop().run_in_executor(self._thread, write)
+
+    def _pause(self, access: Access, channel: str, roles: Sequence[str], paused: bool, who: str) -> None:
+        try:
+            store = _open(access)
+            try:
+                before = store.paused()
+                for role in roles:
+                    was = (channel, role) in before
+                    store.set_paused(channel, role, paused)
+                    store.audit(who, "pause" if paused else "resume", f"{channel} {role}", str(was), str(paused))
+                    log.info("admin.paused" if paused else "admin.resumed", channel=channel, of=role, who=who)
+            finally:
+                store.close()
+        except DatongError as error:
+            raise Refused(503, str(error)) from None
+
+
+def _open(access: Access) -> Store:
+    from cdc.store import Store
+
+    return Store(access.store_url, access.deployment)

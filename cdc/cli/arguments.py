@@ -1,0 +1,140 @@
+"""The grammar of the command line. Knows commands by name only; their modules are imported when they are called."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, TypeAlias
+
+Command: TypeAlias = Callable[[argparse.Namespace], int]
+
+EPILOG = """The configuration is -c FILE, else the environment variable DATONG_CONFIG, else ./datong.yaml.
+Exit codes: 0 done; 1 it did not hold or did not work; 2 wrong usage or configuration."""
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Answer the options with `command`, a function of them. Exits with 2 on wrong usage."""
+    return _parser().parse_args(arguments)
+
+
+def _late(module: str, function: str = "run") -> Command:
+    def call(options: argparse.Namespace) -> int:
+        command: Command = getattr(import_module(f"cdc.cli.{module}"), function)
+        return command(options)
+
+    return call
+
+
+def _common() -> argparse.ArgumentParser:
+    """Options that may stand before or after the command."""
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    common.add_argument("-c", "--config", metavar="FILE", help="the configuration")
+    common.add_argument("--debug", action="store_true", help="log more, and show tracebacks")
+    return common
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = _common()
+    parser = argparse.ArgumentParser(
+        prog="datong",
+        description="Two-way change data capture between MySQL, MariaDB and PostgreSQL.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[common],
+        allow_abbrev=False,
+    )
+    parser.set_defaults(config=None, debug=False)
+    parser.add_argument("--version", action=_Version)
+    groups = parser.add_subparsers(dest="name", required=True, metavar="COMMAND", title="commands")
+
+    def add(name: str, help_text: str, command: Command, **more: Any) -> argparse.ArgumentParser:
+        made: argparse.ArgumentParser = groups.add_parser(
+            name, help=help_text, description=help_text, parents=[common], allow_abbrev=False, **more
+        )
+        made.set_defaults(command=command)
+        return made
+
+    check = add("check", "check the configuration alone, offline", _late("check"))
+    check.add_argument("--explain", metavar="MAPPING", help="show what each column of a mapping becomes")
+    doctor = add("doctor", "connect to everything and say what is missing", _late("doctor"))
+    doctor.add_argument("--sql", action="store_true", help="print only the statements that mend it")
+    doctor.add_argument("--fix", action="store_true", help="run those statements that it may run")
+    run = add("run", "run everything on this machine, in the foreground", _late("service", "run"))
+    _listen(run)
+    for kind in ("capture", "apply"):
+        alone = add(kind, f"run the {kind} role of one channel alone", _late("service", "run_alone"))
+        alone.add_argument("channel")
+        alone.set_defaults(role=kind)
+        _listen(alone)
+    status = add("status", "show channels, positions, lag, rates, parked changes and health", _late("status"))
+    status.add_argument("--json", action="store_true")
+    _mapping(add("mapping", "list mappings, turn one on or off", _late("mapping", "list_all")), common)
+    for verb in ("pause", "resume"):
+        pause = add(verb, f"{verb} a channel, or one role of it, where it is", _late("pause"))
+        pause.add_argument("channel")
+        pause.add_argument("role", nargs="?", choices=("capture", "apply"))
+    _parked(add("parked", "list, show, retry or drop changes that wait or failed", _late("parked", "list_all")), common)
+    remove = add("remove", "take everything of ours out of a channel's database and Redis", _late("remove"))
+    remove.add_argument("channel")
+    remove.add_argument("--yes", action="store_true", help="do not ask")
+    _demo(add("demo", "private databases with live traffic, replicated both ways", _late("demo")))
+    return parser
+
+
+def _listen(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--listen", metavar="HOST:PORT", help="instead of admin.listen")
+
+
+def _mapping(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="list|enable|disable")
+    listing = verbs.add_parser("list", parents=[common])
+    listing.add_argument("--json", action="store_true")
+    enable = verbs.add_parser("enable", parents=[common])
+    enable.add_argument("mapping", metavar="NAME")
+    enable.add_argument(
+        "--no-resync", action="store_true", help="go on from now; what happened meanwhile is not copied"
+    )
+    enable.set_defaults(command=_late("mapping", "toggle"), enabled=True)
+    disable = verbs.add_parser("disable", parents=[common])
+    disable.add_argument("mapping", metavar="NAME")
+    disable.set_defaults(command=_late("mapping", "toggle"), enabled=False)
+
+
+def _parked(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="list|show|retry|drop")
+    listing = verbs.add_parser("list", parents=[common])
+    show = verbs.add_parser("show", parents=[common])
+    show.set_defaults(command=_late("parked", "show"))
+    for each in (listing, show):
+        each.add_argument("--json", action="store_true")
+        each.add_argument("--reveal", action="store_true", help="show values; an audit line says so")
+    retry = verbs.add_parser("retry", parents=[common])
+    retry.set_defaults(command=_late("parked", "retry"))
+    drop = verbs.add_parser("drop", parents=[common])
+    drop.set_defaults(command=_late("parked", "drop"))
+    show.add_argument("id", metavar="ID")
+    retry.add_argument("id", metavar="ID", nargs="?", help="one change; all of them without it")
+    drop.add_argument("id", metavar="ID")
+
+
+def _demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--check", action="store_true", help="headless and bounded; verifies, and prints one JSON object"
+    )
+    parser.add_argument("--seed", type=int, help="of the random workload")
+    parser.add_argument("--sabotage", choices=("loop", "loss", "value"), help="break the run on purpose")
+
+
+class _Version(argparse.Action):
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="show the version and end")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"datong {version('datong')}")
+        except PackageNotFoundError:
+            print("datong (not installed)")
+        parser.exit()
