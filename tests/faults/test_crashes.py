@@ -1,0 +1,332 @@
+"""CASES.md 2.1: the service is killed at every named place, again and again, and nothing is lost or repeated (I1, I2, I3, I7).
+
+The service is a subprocess; `DATONG_FAULTS` kills a role's process at a fault point, the supervisor starts it again and it dies
+there once more, until the test starts the service without faults. The rounds here are the short form; `make soak` runs the long one.
+"""
+
+import random
+import re
+import secrets
+
+import pytest
+
+from cdc.faults import POINTS
+from tests.waiting import await_that
+from tests.world import total
+
+ENGINES = ("mariadb_db", "postgresql_db")
+
+
+class Load:
+    """Seeded users' transactions on both channels on disjoint keys: inserts, updates, deletes, moved keys, several rows."""
+
+    def __init__(self, world, seed):
+        self.world = world
+        self.random = random.Random(seed)
+        self.changes = 0
+        self.next = {name: 1_000_000 * (n + 1) for n, name in enumerate(world.channels)}
+        self.alive = {name: [] for name in world.channels}
+
+    def step(self):
+        for name in self.world.channels:
+            with self.world[name].transaction() as cursor:
+                for _ in range(self.random.randrange(1, 6)):
+                    self._change(name, cursor)
+
+    def _change(self, name, cursor):
+        alive, rng = self.alive[name], self.random
+        kind = rng.random()
+        if kind < 0.5 or len(alive) < 3:
+            key = self.next[name]
+            self.next[name] += 1
+            cursor.execute("INSERT INTO t VALUES (%s, %s, %s)", (key, 1, f"{name} {key} 值"))
+            alive.append(key)
+        elif kind < 0.8:
+            cursor.execute("UPDATE t SET v = v + 1 WHERE id = %s", (rng.choice(alive),))
+        elif kind < 0.9:
+            key = alive.pop(rng.randrange(len(alive)))
+            cursor.execute("DELETE FROM t WHERE id = %s", (key,))
+        else:
+            key = alive.pop(rng.randrange(len(alive)))
+            cursor.execute("UPDATE t SET id = %s WHERE id = %s", (self.next[name], key))
+            alive.append(self.next[name])
+            self.next[name] += 1
+        self.changes += 1
+
+
+def check_all_held(world, counters, load):
+    """I1, I3: equal rows and nothing parked. I2: every user's row change stands once in every log."""
+    world.await_markers()
+    rows = world.await_equal()
+    assert set(rows) == {key for keys in load.alive.values() for key in keys}
+    markers = 2 * len(world.channels) * (len(world.channels) - 1)
+    assert {name: total(c.take()) for name, c in counters.items()} == dict.fromkeys(
+        world.channels, load.changes + markers
+    )
+    assert all(channel["apply"]["parked"] == 0 for channel in world.status()["channels"].values())
+    await_that(lambda: world.guard_records() == 0, message=lambda: f"no record left: {world.guard_records()}")
+
+
+def walk(world, point, seed, rounds, kill_at=2):
+    print("seed", seed, "point", point)
+    load = Load(world, seed)
+    world.start()
+    counters = world.counters()
+    load.step()
+    world.await_equal()
+    world.stop()
+    for _ in range(rounds):
+        world.start(faults=f"{point}=kill*{kill_at}", ready=False)
+        died = 0
+
+        def seen_to_die(least):
+            load.step()
+            return len(re.findall(r"role_exited|role_died|role_ended|killed", world.log())) >= least
+
+        if point == "shutdown.mid_flush":
+            world.await_ready()
+            load.step()
+            world.stop()
+        else:
+            await_that(
+                lambda: seen_to_die(died + 2),
+                timeout=40,
+                interval=0.1,
+                message=lambda: f"a kill at {point}\n{world.log()[-2000:]}",
+            )
+            world.kill()
+        load.step()
+    world.start()
+    load.step()
+    check_all_held(world, counters, load)
+    world.stop()
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_c1_killed_at_every_fault_point_nothing_is_lost_or_repeated(make_world, point):
+    seed = secrets.randbelow(10**9)
+    walk(make_world(*ENGINES), point, seed, rounds=1, kill_at=1 if point == "shutdown.mid_flush" else 2)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("engines", [ENGINES, ("mysql_db", "postgresql_db"), ("mysql_db", "mariadb_db")])
+def test_c1_twenty_rounds(make_world, engines, point):
+    seed = secrets.randbelow(10**9)
+    walk(make_world(*engines), point, seed, rounds=20)
+
+
+@pytest.mark.parametrize("point", ["sink.commit_sent", "sink.after_commit"])
+def test_c2_killed_around_the_commit_on_mysql_as_target(make_world, point):
+    walk(make_world("mysql_db", "postgresql_db"), point, secrets.randbelow(10**9), rounds=2, kill_at=3)
+
+
+def test_c4_a_large_transaction_is_read_again_from_its_beginning(make_world):
+    world = make_world(*ENGINES)
+    world.extra["apply"] = {"max_transaction_rows": 1000}
+    world.start()
+    counters = world.counters()
+    world.stop()
+    world.start(faults="capture.after_publish@capture.a=kill*4", ready=False)
+    with world["a"].transaction() as cursor:
+        for start in range(0, 10_000, 1000):
+            cursor.execute("INSERT INTO t VALUES " + ", ".join(f"({n}, 1, 'x')" for n in range(start, start + 1000)))
+    await_that(
+        lambda: re.search(r"role_exited|role_died|role_ended|killed", world.log()), timeout=30, message="the kill"
+    )
+    world.kill()
+    world.start()
+    await_that(lambda: world["b"].execute("SELECT count(*) FROM t") == ((10_000,),), timeout=60, message="all rows")
+    world.await_equal()
+    assert total(counters["b"].take()) == 10_000
+
+
+def test_the_supervisor_killed_leaves_no_orphan_and_loses_nothing(make_world):
+    world = make_world(*ENGINES)
+    load = Load(world, seed=7)
+    world.start()
+    counters = world.counters()
+    for _ in range(3):
+        load.step()
+        world.kill()
+        load.step()
+        world.start()
+    load.step()
+    check_all_held(world, counters, load)
+
+
+def test_c25_a_clean_stop_repeats_nothing_and_ends_in_time(make_world):
+    world = make_world(*ENGINES)
+    load = Load(world, seed=8)
+    world.start()
+    counters = world.counters()
+    for _ in range(20):
+        load.step()
+    assert world.stop(timeout=15) == 0
+    load.step()
+    world.start()
+    check_all_held(world, counters, load)
+
+
+def test_c8_a_target_killed_in_the_middle_of_a_batch_gets_it_whole_and_once(tmp_path, redis_db, mariadb_db):
+    from cdc.demo.servers import PostgreSQL
+    from tests.servers import postgresql_database, server_folder
+    from tests.world import World
+
+    with server_folder() as folder, PostgreSQL(folder / "own") as own, postgresql_database(own, "c8") as database:
+        world = World(tmp_path, redis_db, {"a": mariadb_db, "b": database})
+        for channel in world.channels.values():
+            channel.create_table()
+        world.start(faults="sink.before_commit@apply.b=hang:1.5*3")
+        counters = world.counters()
+        counters.pop("b").close()  # its slot does not outlive the crash
+        for n in range(20):
+            world["a"].execute("INSERT INTO t VALUES (%s, 1, 'x')", n)
+        own.kill()
+        own.start()
+        world.await_marker("a", "b", timeout=60)
+        assert len(world.await_equal(timeout=60)) == 20
+        assert total(counters["a"].take()) == 22
+        world.close()
+
+
+def test_c9_a_target_that_is_down_does_not_hold_up_the_others(tmp_path, redis_db, mariadb_db, mysql_db):
+    from cdc.demo.servers import PostgreSQL
+    from tests.servers import postgresql_database, server_folder
+    from tests.world import World
+
+    with server_folder() as folder, PostgreSQL(folder / "own") as own, postgresql_database(own, "c9") as database:
+        world = World(tmp_path, redis_db, {"a": mariadb_db, "b": database, "c": mysql_db})
+        for channel in world.channels.values():
+            channel.create_table()
+        world.start()
+        own.kill()
+        world.await_state("b", "apply", "retrying", timeout=10)
+        await_that(lambda: world.readiness()[0] == 503, timeout=15, message="red while a channel retries for 5 s")
+        for n in range(100):
+            world["a"].execute("INSERT INTO t VALUES (%s, 1, 'x')", n)
+        await_that(lambda: world["c"].execute("SELECT count(*) FROM t") == ((100,),), message="a -> c goes on")
+        own.start()
+        world.await_ready(timeout=40)
+        assert len(world.await_equal(timeout=40)) == 100
+        world.close()
+
+
+def test_c12_what_the_source_may_forget_is_never_ahead_of_what_is_applied(make_world):
+    world = make_world(*ENGINES)
+    load = Load(world, seed=11)
+    world.start()
+    b = world["b"]
+
+    def samples():
+        flushed = b.execute(
+            "SELECT (confirmed_flush_lsn - '0/0'::pg_lsn)::bigint FROM pg_replication_slots WHERE database = current_database() AND NOT temporary"
+        )
+        applied = world["a"].execute("SELECT position FROM datong_progress WHERE source = 'b'")
+        return int(flushed[0][0]) if flushed else 0, int(applied[0][0]) if applied else None
+
+    def own_head():
+        return int(b.execute("SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint")[0][0])
+
+    start = samples()[0]
+    for n in range(12):
+        load.step()
+        if n % 4 == 3:
+            world.kill()
+            world.start()
+        last_user = own_head()
+        flushed, _ = samples()
+        applied_rows = len(world["a"].rows())
+        if flushed > last_user:
+            assert applied_rows == len(b.rows())  # beyond every commit: then everything has to be there
+    load.step()
+    world.await_equal()
+    b.execute("CREATE TABLE elsewhere (x INT)")
+    for n in range(20):
+        b.execute("INSERT INTO elsewhere VALUES (%s)", n)
+    goal = own_head()
+    await_that(
+        lambda: samples()[0] >= goal > start, timeout=20, message="the slot moves on while nothing mapped changes"
+    )
+
+
+def test_c20_while_redis_is_down_nothing_is_applied_and_afterwards_all_of_it_is(tmp_path, mariadb_db, postgresql_db):
+    from cdc.demo.servers import Redis
+    from tests.servers import RedisDatabase, server_folder
+    from tests.world import World
+
+    with server_folder() as folder, Redis(folder / "redis") as own:
+        world = World(tmp_path, RedisDatabase(own, 0), {"a": mariadb_db, "b": postgresql_db})
+        for channel in world.channels.values():
+            channel.create_table()
+        load = Load(world, seed=20)
+        world.start()
+        counters = world.counters()
+        load.step()
+        world.await_equal()
+        own.kill()
+        await_that(lambda: world.readiness()[0] == 503, timeout=10, message="red while Redis is down")
+        before = {name: total(c.take()) for name, c in counters.items()}
+        for _ in range(5):
+            load.step()
+        own_changes = {name: total(c.take()) for name, c in counters.items()}
+        assert sum(own_changes.values()) == load.changes - before["a"]
+        own.start()
+        world.await_ready(timeout=40)
+        world.await_markers()
+        world.await_equal()
+        after = {name: total(c.take()) for name, c in counters.items()}
+        assert {name: before[name] + own_changes[name] + after[name] for name in counters} == dict.fromkeys(
+            "ab", load.changes + 4
+        )
+        world.close()
+
+
+def test_c21_flushing_redis_under_load_loses_and_repeats_nothing(make_world):
+    world = make_world(*ENGINES)
+    load = Load(world, seed=21)
+    world.start()
+    counters = world.counters()
+    for n in range(12):
+        load.step()
+        if n % 4 == 2:
+            with world.redis.connect() as client:
+                client.flushdb()
+    check_all_held(world, counters, load)
+
+
+def test_c26_of_two_instances_one_applies_and_the_other_stands_by(make_world, tmp_path):
+    import os
+    import signal
+
+    world = make_world(*ENGINES)
+    load = Load(world, seed=26)
+    world.start()
+    counters = world.counters()
+    second = tmp_path / "second.yaml"
+    second.write_text(
+        world.path.read_text().replace(f"127.0.0.1:{world.admin_port}", "127.0.0.1:0").replace("store.db", "store.db")
+    )
+    frozen = [world.role_pid("apply", "b"), world.role_pid("capture", "a")]
+    first = world.processes[-1]
+    world.admin_port_first = world.admin_port
+    configuration = world.configuration()
+    from tests.world import _free_port, _yaml
+
+    port = _free_port()
+    configuration["admin"]["listen"] = f"127.0.0.1:{port}"
+    second.write_text(_yaml(configuration))
+    path, world.path = world.path, second
+    world.start(ready=False)
+    world.path = path
+    load.step()
+    world.await_equal()
+    for pid in [first.pid, *frozen]:
+        os.kill(pid, signal.SIGSTOP)
+    world.admin_port = port
+    load.step()
+    world.await_equal(timeout=60)
+    for pid in [*frozen, first.pid]:
+        os.kill(pid, signal.SIGCONT)
+    load.step()
+    check_all_held(world, counters, load)
