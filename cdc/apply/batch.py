@@ -13,20 +13,27 @@ from cdc.apply.parking import ParkedKeys, moved_key, parked_row
 from cdc.errors import HaltError
 from cdc.model import Change, Entry, Layout, key_text
 from sinks.contract import ParkedRow, Progress, ProgressMove, Rejection, RowWrite
+from transforms.specs import MappingSpec
 from transforms.values import RefusedValueError
 
 
 @dataclass(slots=True)
 class Batch:
     """`writes` carry as `ref` their place in `origins`. `reached` is, per source, the last entry; `moves` what the target's
-    table is to say: entries with changes only, heartbeats are never written down (ARCHITECTURE.md section 6, rule 7)."""
+    table is to say: entries with changes only, heartbeats are never written down (ARCHITECTURE.md section 6, rule 7).
+    """
 
     writes: list[RowWrite] = field(default_factory=list)
     origins: list[tuple[Entry, Layout, Change]] = field(default_factory=list)
     parked: list[ParkedRow] = field(default_factory=list)
     reached: dict[str, Progress] = field(default_factory=dict)
     written: dict[str, Progress] = field(default_factory=dict)
+    waiting: set[str] = field(default_factory=set)  # the keys of `parked`
     transactions: int = 0
+
+    def park(self, row: ParkedRow) -> None:
+        self.parked.append(row)
+        self.waiting.add(row.key_text)
 
     @property
     def empty(self) -> bool:
@@ -71,26 +78,28 @@ class BatchMaker:
         spec = self._encoder.mapping_of(layout)
         if spec is None:
             return
-        if self._waiting or batch.parked:
-            keys = {
-                key_text(layout.entity, change.key),
-                moved_key(layout, change, spec.entity.key) if change.op == "update" else None,
-            }
-            if any(key in self._waiting or any(key == row.key_text for row in batch.parked) for key in keys if key):
-                batch.parked.append(
-                    parked_row(
-                        self._deployment, entry, layout, change, "waiting", "an earlier change of this key is parked"
-                    )
+        if (self._waiting or batch.waiting) and self._waits(batch, spec, layout, change):
+            batch.park(
+                parked_row(
+                    self._deployment, entry, layout, change, "waiting", "an earlier change of this key is parked"
                 )
-                return
+            )
+            return
         try:
             write = self._encoder.encode(layout, change, len(batch.origins))
         except RefusedValueError as error:
-            batch.parked.append(self._parked(entry, layout, change, "refused", str(error)))
+            batch.park(self._parked(entry, layout, change, "refused", str(error)))
             return
         if write is not None:
             batch.writes.append(write)
             batch.origins.append((entry, layout, change))
+
+    def _waits(self, batch: Batch, spec: MappingSpec, layout: Layout, change: Change) -> bool:
+        """Whether the change's key, or the one that it moves its row to, has an earlier change parked."""
+        keys = [key_text(layout.entity, change.key)]
+        if change.op == "update" and (moved := moved_key(layout, change, spec.entity.key)) is not None:
+            keys.append(moved)
+        return any(key in self._waiting or key in batch.waiting for key in keys)
 
     def _parked(self, entry: Entry, layout: Layout, change: Change, reason: str, error: str) -> ParkedRow:
         spec = self._encoder.mapping_of(layout)

@@ -1,0 +1,138 @@
+"""A batch writes, parks or passes over every change; nothing overtakes a parked change of its key."""
+
+import pytest
+
+from cdc.apply.batch import BatchMaker, moves
+from cdc.apply.encoding import Encoder
+from cdc.apply.parking import ParkedKeys, parked_change, parked_row
+from cdc.errors import HaltError
+from cdc.model import Change, Entry, Layout
+from sinks.contract import Progress, Rejection
+from transforms import compile_mapping
+from transforms.specs import ColumnSpec, EntitySpec, FieldSpec, MappingSpec
+from transforms.tables import Column, ColumnType, Table
+
+MEMBER = EntitySpec(
+    "member", ("id",), (FieldSpec("id", "integer"), FieldSpec("nickname", "text"), FieldSpec("level", "integer"))
+)
+TABLE = Table(
+    "public", "users",
+    (Column("uid", ColumnType("postgresql", "int8"), nullable=False), Column("nick", ColumnType("postgresql", "varchar", length=5)),
+     Column("level", ColumnType("postgresql", "int2"))),
+    ("uid",),
+)  # fmt: skip
+FULL = Layout("web.members", "member", ("id", "nickname", "level"))
+NICK = Layout("web.members", "member", ("nickname",))
+KEY = Layout("web.members", "member", ("id",))
+GONE = Layout("web.members", "member", ())
+OTHER = Layout("web.orders", "order", ("no",))
+
+
+def maker(waiting=(), on_error="park"):
+    columns = tuple(ColumnSpec(c, f) for c, f in (("uid", "id"), ("nick", "nickname"), ("level", "level")))
+    spec = MappingSpec(
+        "mini.users", "mini", "postgresql", None, "users", MEMBER, "both", columns, ("uid",), on_error=on_error
+    )
+    keys = ParkedKeys(waiting)
+    return BatchMaker("coffee", Encoder({"member": compile_mapping(spec, TABLE, capture=True, apply=True)}), keys), keys
+
+
+def entry(*changes, order=5, first=0, end=9, last=True, layouts=(FULL, NICK, KEY, GONE, OTHER)):
+    return Entry("web", order, first, end, last, 1, 7, "t", {}, {}, layouts, changes)
+
+
+def test_each_kind_of_change_becomes_its_write():
+    it, _ = maker()
+    batch = it.make([entry(
+        Change(0, "insert", 0, (1,), (1, "a", 2)), Change(1, "update", 1, (1,), ("b",)),
+        Change(2, "update", 2, (1,), (9,)), Change(3, "delete", 3, (9,), ()),
+    )], {})  # fmt: skip
+    assert [(w.op, w.key_columns, w.key, w.columns, w.values) for w in batch.writes] == [
+        ("insert", ("uid",), (1,), ("uid", "nick", "level"), (1, "a", 2)),
+        ("update", ("uid",), (1,), ("nick",), ("b",)),
+        ("update", ("uid",), (1,), ("uid",), (9,)),
+        ("delete", ("uid",), (9,), (), ()),
+    ]
+    assert batch.written == batch.reached == {"web": Progress(5, 9, complete=True, hlc=7)}
+
+
+def test_what_is_not_mapped_here_moves_progress_only():
+    it, _ = maker()
+    batch = it.make([entry(Change(4, "insert", 0, ("x",), ("x",)))], {})
+    assert batch.empty
+    assert batch.written["web"].order == 5
+
+
+def test_a_heartbeat_is_never_to_be_written_down():
+    it, _ = maker()
+    batch = it.make([entry(end=0)], {})
+    assert (batch.written, batch.reached["web"].end) == ({}, 0)
+
+
+def test_rows_that_are_applied_already_are_left_out():
+    it, _ = maker()
+    rows = [Change(0, "insert", n, (n,), (n, "a", 2)) for n in range(6)]
+    batch = it.make([entry(*rows, end=6)], {"web": Progress(5, 4, complete=False, hlc=1)})
+    assert [w.key for w in batch.writes] == [(4,), (5,)]
+
+
+def test_what_the_column_cannot_hold_is_parked_and_its_later_changes_wait():
+    it, _ = maker()
+    batch = it.make([entry(
+        Change(0, "insert", 0, (1,), (1, "much too long", 2)), Change(0, "insert", 1, (2,), (2, "ok", 2)),
+        Change(1, "update", 2, (1,), ("b",)), Change(0, "insert", 3, (3,), (3, "c", 99_999)),
+    )], {})  # fmt: skip
+    assert [w.key for w in batch.writes] == [(2,)]
+    assert [(row.index, row.reason) for row in batch.parked] == [(0, "refused"), (2, "waiting"), (3, "refused")]
+    assert "much too long" not in batch.parked[0].error
+
+
+def test_a_change_refused_at_its_source_is_parked_with_that_reason():
+    it, _ = maker()
+    batch = it.make([entry(Change(3, "insert", 0, (1,), (), (), "born: 0000-00-00 is not a date"))], {})
+    assert [(row.reason, "0000-00-00" in row.error) for row in batch.parked] == [("refused", True)]
+
+
+def test_nothing_overtakes_a_change_that_is_parked_from_before():
+    first = parked_row("coffee", entry(order=1), FULL, Change(0, "insert", 0, (1,), (1, "a", 2)), "rejected", "why")
+    it, keys = maker([first])
+    assert len(keys) == 1
+    batch = it.make(
+        [
+            entry(
+                Change(1, "update", 0, (1,), ("b",)),
+                Change(1, "update", 1, (2,), ("b",)),
+                Change(2, "update", 2, (7,), (1,)),
+            )
+        ],
+        {},
+    )
+    assert [w.key for w in batch.writes] == [(2,)]
+    assert [row.reason for row in batch.parked] == ["waiting", "waiting"]
+
+
+def test_a_parked_change_can_be_read_back():
+    change = Change(1, "update", 4, (1,), ("b",), ("a",))
+    row = parked_row("coffee", entry(order=8), NICK, change, "rejected", "why")
+    assert row.id == "web-8-4-member"
+    kept = parked_change(row)
+    assert (kept.layout, kept.change, kept.transaction) == (NICK, change, "t")
+
+
+def test_rejections_of_the_sink_are_parked_by_their_ref():
+    it, _ = maker()
+    batch = it.make([entry(Change(0, "insert", 0, (1,), (1, "a", 2)), Change(0, "insert", 1, (2,), (2, "b", 2)))], {})
+    (row,) = it.park(batch, [Rejection(1, "rejected", "duplicate key", "23505")])
+    assert (row.key_text, row.reason, row.error) == ("member/[2]", "rejected", "duplicate key")
+
+
+def test_on_error_halt_names_mapping_and_reason():
+    it, _ = maker(on_error="halt")
+    with pytest.raises(HaltError, match=r"mini\.users.*level"):
+        it.make([entry(Change(0, "insert", 0, (1,), (1, "a", 99_999)))], {})
+
+
+def test_moves_name_what_is_known_and_leave_out_what_stays():
+    known = {"a": Progress(1, 1, complete=True, hlc=1), "b": Progress(2, 1, complete=True, hlc=1)}
+    now = {"a": known["a"], "b": Progress(3, 1, complete=True, hlc=2), "c": Progress(9, 1, complete=True, hlc=3)}
+    assert [(m.source, m.known, m.now.order) for m in moves(known, now)] == [("b", known["b"], 3), ("c", None, 9)]

@@ -1,0 +1,99 @@
+"""Row changes become changes of the dictionary: only what changed, no no-ops, and what has no form is refused, not skipped."""
+
+import pytest
+
+from cdc.capture.decoding import Decoder, Layouts
+from cdc.model import Layout, RowChange
+from transforms import ABSENT, Unrepresentable
+from transforms.specs import ColumnSpec, EntitySpec, FieldSpec, MappingSpec
+from transforms.tables import Column, ColumnType, Table
+
+MEMBER = EntitySpec("member", ("id",), (FieldSpec("id", "integer"), FieldSpec("nickname", "text"), FieldSpec("points", "integer"), FieldSpec("born", "date")))  # fmt: skip
+SPEC = MappingSpec(
+    "web.members", "web", "mysql", None, "members", MEMBER, "both",
+    tuple(ColumnSpec(c, f) for c, f in (("id", "id"), ("nick", "nickname"), ("score", "points"), ("born", "born"))), ("id",),
+)  # fmt: skip
+
+
+def column(name, kind, **more):
+    return Column(name, ColumnType("mysql", kind, **more))
+
+
+TABLE = Table("shop", "members", (
+    column("id", "bigint"), column("unmapped", "int"), column("nick", "varchar", length=64, charset="utf8mb4"),
+    column("score", "int"), column("born", "date"),
+))  # fmt: skip
+
+
+def decode(*rows, table=TABLE):
+    layouts = Layouts()
+    return Decoder([SPEC], "shop").decode([RowChange(table, *row) for row in rows], layouts), layouts.all()
+
+
+def test_an_insert_carries_every_mapped_field():
+    (change,), (layout,) = decode(("insert", 0, None, (1, 9, "阿明", 5, None)))
+    assert layout == Layout("web.members", "member", ("id", "nickname", "points", "born"))
+    assert (change.op, change.key, change.values) == ("insert", (1,), (1, "阿明", 5, None))
+
+
+def test_an_update_carries_the_changed_fields_and_their_values_before():
+    (change,), (layout,) = decode(("update", 3, (1, 9, "x", 5, None), (1, 9, "x", 6, None)))
+    assert layout.fields == ("points",)
+    assert (change.index, change.key, change.values, change.before) == (3, (1,), (6,), (5,))
+
+
+@pytest.mark.parametrize("after", [(1, 9, "x", 5, None), (1, 10, "x", 5, None)])
+def test_an_update_of_nothing_mapped_is_no_change(after):
+    assert decode(("update", 0, (1, 9, "x", 5, None), after)) == ([], ())
+
+
+def test_a_moved_key_is_an_update_of_the_old_key():
+    (change,), (layout,) = decode(("update", 0, (1, 9, "x", 5, None), (2, 9, "x", 5, None)))
+    assert (layout.fields, change.key, change.values) == (("id",), (1,), (2,))
+
+
+def test_a_delete_carries_its_key():
+    (change,), _ = decode(("delete", 0, (1, 9, "x", 5, None), None))
+    assert (change.op, change.key, change.values) == ("delete", (1,), ())
+
+
+def test_absent_columns_are_left_alone():
+    (change,), (layout,) = decode(("update", 0, None, (1, 9, ABSENT, 6, None)))
+    assert layout.fields == ("id", "points", "born")
+    assert change.before == ()
+    (change,), (layout,) = decode(("update", 0, (1, ABSENT, ABSENT, ABSENT, ABSENT), (2, 9, "x", 6, ABSENT)))
+    assert (change.key, layout.fields) == ((1,), ("id", "nickname", "points"))
+
+
+def test_a_value_without_a_form_refuses_the_row_and_keeps_its_key():
+    (change,), (layout,) = decode(("insert", 0, None, (1, 9, "x", 5, Unrepresentable("0000-00-00 is not a date"))))
+    assert (change.op, change.key, change.values, layout.fields) == ("insert", (1,), (), ())
+    assert "0000-00-00" in change.refused
+
+
+def test_null_and_zero_true_and_one_are_different():
+    rows = [
+        ("update", 0, (1, 9, None, 0, None), (1, 9, "", 0, None)),
+        ("update", 1, (1, 9, "x", 0, None), (1, 9, "x", None, None)),
+    ]
+    changes, layouts = decode(*rows)
+    assert [layouts[c.layout].fields for c in changes] == [("nickname",), ("points",)]
+
+
+def test_a_new_layout_of_the_table_is_compiled_anew():
+    decoder = Decoder([SPEC], "shop")
+    wider = Table("shop", "members", (column("extra", "int"), *TABLE.columns))
+    layouts = Layouts()
+    changes = decoder.decode(
+        [
+            RowChange(TABLE, "insert", 0, None, (1, 9, "x", 5, None)),
+            RowChange(wider, "insert", 1, None, (0, 2, 9, "y", 5, None)),
+        ],
+        layouts,
+    )
+    assert [c.key for c in changes] == [(1,), (2,)]
+    assert len(layouts.all()) == 1
+
+
+def test_rows_of_other_tables_are_not_mapped():
+    assert decode(("insert", 0, None, (1, 9, "x", 5, None)), table=Table("other", "members", TABLE.columns)) == ([], ())
