@@ -58,10 +58,34 @@ class Address:
         return f"{self.engine}://{self.user}@{self.host}:{self.port}/{self.database}"
 
 
+class _ImpatientConnection(psycopg.Connection[Any]):
+    """A connection that gives up waiting for an answer after `read_timeout`: a frozen proxy answers nothing for ever.
+
+    TCP's own timers do not see that, because the proxy's kernel acknowledges what we send. Raises psycopg.OperationalError.
+    """
+
+    read_timeout: float | None = None
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        if timeout is not None or self.read_timeout is None:
+            return super().wait(gen, interval, timeout)
+        try:
+            return super().wait(gen, interval, self.read_timeout)
+        except psycopg.errors._WaitTimeout as silence:  # noqa: SLF001 - psycopg has no public name for it
+            self.pgconn.finish()
+            raise psycopg.OperationalError(f"no answer within {self.read_timeout:g} s") from silence
+
+
 def connect_mysql(
-    address: Address, *, read_timeout: float | None = 60.0, found_rows: bool = True
+    address: Address,
+    *,
+    read_timeout: float | None = 60.0,
+    found_rows: bool = True,
+    multi_statements: bool = False,
 ) -> pymysql.Connection[Any]:
     """Open a MySQL or MariaDB session: autocommit, UTC, strict, READ COMMITTED, utf8mb4, FOUND_ROWS (TRAPS.md W2).
+
+    `multi_statements`: several statements may go in one packet; only for statements whose values the literal encoder wrote.
 
     Raises pymysql.err.Error and OSError; `sinks.classification` sorts them.
     """
@@ -81,7 +105,7 @@ def connect_mysql(
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
         read_timeout=read_timeout,
         write_timeout=read_timeout,
-        client_flag=CLIENT.FOUND_ROWS if found_rows else 0,
+        client_flag=(CLIENT.FOUND_ROWS if found_rows else 0) | (CLIENT.MULTI_STATEMENTS if multi_statements else 0),
         ssl=tls,
         local_infile=False,
         program_name="datong",
@@ -91,9 +115,11 @@ def connect_mysql(
 
 
 def connect_postgresql(
-    address: Address, *, replication: bool = False, autocommit: bool = True
+    address: Address, *, replication: bool = False, autocommit: bool = True, read_timeout: float | None = None
 ) -> psycopg.Connection[Any]:
     """Open a PostgreSQL session with every output setting pinned; `replication` gives a logical walsender session.
+
+    `read_timeout`: how long one statement may stay without an answer, in seconds.
 
     Raises psycopg.Error; `sinks.classification` sorts them.
     """
@@ -117,7 +143,8 @@ def connect_postgresql(
             parameters |= {"sslcert": address.tls.cert, "sslkey": address.tls.key}
     if replication:
         parameters["replication"] = "database"
-    connection: psycopg.Connection[Any] = psycopg.connect(
+    connection = _ImpatientConnection.connect(
         autocommit=autocommit, prepare_threshold=None if replication else 5, **parameters
     )
+    connection.read_timeout = read_timeout
     return connection

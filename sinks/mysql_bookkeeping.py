@@ -1,0 +1,219 @@
+"""Our tables in a MySQL or MariaDB target: the lease, progress by compare-and-set, parked changes. Guards I1 and I2."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from sinks.bookkeeping import (
+    CREATE_MYSQL,
+    LEASE_SOURCE,
+    PARKED_COLUMNS,
+    PARKED_TABLE,
+    PROGRESS_COLUMNS,
+    PROGRESS_TABLE,
+)
+from sinks.contract import Fenced, Halt, ParkedRow, Progress, ProgressMove, Rejected, SinkError, TransactionHeader
+from sinks.mysql_literals import quote_name, text_literal
+from sinks.mysql_session import MySQLSession, Statement
+
+_PROGRESS: Final = quote_name(PROGRESS_TABLE)
+_PARKED: Final = quote_name(PARKED_TABLE)
+_MOST_CHARACTERS: Final = 1 << 20
+
+
+def prepare(session: MySQLSession) -> list[str]:
+    """Create what is missing; answer the statements that were run. Raises Halt with all that are needed."""
+    present = {str(name).lower() for (name,) in session.ask(
+        "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()"
+        f" AND TABLE_NAME IN ({text_literal(PROGRESS_TABLE)}, {text_literal(PARKED_TABLE)})"
+    )}  # fmt: skip
+    names = (PROGRESS_TABLE, PARKED_TABLE)
+    missing = [sql for name, sql in zip(names, CREATE_MYSQL, strict=True) if name not in present]
+    for sql in missing:
+        try:
+            session.run_one(Statement(sql, "creating our tables"))
+        except Halt as error:
+            raise Halt(str(error), error.code, mend="; ".join(missing)) from None
+    return missing
+
+
+def take_over(session: MySQLSession, deployment: str, target: str) -> int:
+    """Raise the epoch of the lease line and of all lines, in one transaction that waits for any writer's."""
+    mine = _mine(deployment, target)
+    lease = (
+        f"({text_literal(deployment)}, {text_literal(target)}, {text_literal(LEASE_SOURCE)}, 0, 0, 1, 0, 1, 'lease', 0)"
+    )
+    where = "taking over the lease"
+    with rolled_back_on_error(session):
+        *_, answer = session.run([
+            Statement("START TRANSACTION", where),
+            Statement(
+                f"INSERT INTO {_PROGRESS} ({_names(PROGRESS_COLUMNS)}) VALUES {lease}"
+                " ON DUPLICATE KEY UPDATE `epoch` = `epoch` + 1, `token` = 'lease', `row_count` = 0",
+                where,
+            ),
+            Statement(f"SELECT `epoch` FROM {_PROGRESS} WHERE {mine} AND `source` = {text_literal(LEASE_SOURCE)}", where),
+        ])  # fmt: skip
+        epoch = int(answer.rows[0][0])
+        list(session.run([
+            Statement(f"UPDATE {_PROGRESS} SET `epoch` = {epoch}, `token` = 'lease', `row_count` = 0 WHERE {mine}", where),
+            Statement("COMMIT", where),
+        ]))  # fmt: skip
+    return epoch
+
+
+def progress(session: MySQLSession, deployment: str, target: str | None) -> dict[str, Progress]:
+    """All lines, by a locking read: another session's open transaction is waited for (TRAPS.md W6)."""
+    where = "reading progress"
+    with rolled_back_on_error(session):
+        _, answer, _ = session.run([
+            Statement("START TRANSACTION", where),
+            Statement(
+                f"SELECT `source`, `position`, `row_end`, `complete`, `hlc` FROM {_PROGRESS}"
+                f" WHERE {_mine(deployment, target)} FOR UPDATE",
+                where,
+            ),
+            Statement("COMMIT", where),
+        ])  # fmt: skip
+    return {
+        str(source): Progress(int(order), int(end), bool(complete), int(hlc))
+        for source, order, end, complete, hlc in answer.rows
+        if source != LEASE_SOURCE
+    }
+
+
+def begin(session: MySQLSession, header: TransactionHeader, comment: str) -> None:
+    """START TRANSACTION and the compare-and-set of every line, in one round trip. Raises Fenced where one does not match."""
+    # First lines lock the lease line, as take_over does first: the same order, no deadlock.
+    moves = sorted(header.moves, key=lambda move: move.known is not None)
+    sqls = [_move(header, move) for move in moves] or [_touch_lease(header)]
+    verb, rest = sqls[0].split(" ", 1)
+    sqls[0] = f"{verb} {comment}{rest}"
+    todo = [
+        Statement("START TRANSACTION", "opening a transaction"),
+        *(Statement(sql, "moving progress") for sql in sqls),
+    ]
+    with rolled_back_on_error(session):
+        try:
+            affected = [answer.affected for answer in session.run(todo)][1:]
+        except Rejected as error:
+            if error.code == "1062":
+                raise Fenced(f"progress in {header.target}: a line is there that was not known") from None
+            raise
+        if any(count != 1 for count in affected):
+            raise Fenced(
+                f"progress in {header.target}: a line is not as it was known; another writer, or an older COMMIT"
+            )
+
+
+def park(session: MySQLSession, header: TransactionHeader, rows: Sequence[ParkedRow]) -> None:
+    """Insert parked rows, or replace them by the same id."""
+    literals = [_parked(header.target, row) for row in rows]
+    update = ", ".join(f"{quote_name(name)} = VALUES({quote_name(name)})" for name in PARKED_COLUMNS[3:])
+    start = 0
+    while start < len(literals):
+        end, total = start, 0
+        while end < len(literals) and (end == start or total + len(literals[end]) < _MOST_CHARACTERS):
+            total += len(literals[end])
+            end += 1
+        session.run_one(
+            Statement(
+                f"INSERT INTO {_PARKED} ({_names(PARKED_COLUMNS)}) VALUES {','.join(literals[start:end])}"
+                f" ON DUPLICATE KEY UPDATE {update}",
+                "parking",
+            )
+        )
+        start = end
+
+
+def unpark(session: MySQLSession, header: TransactionHeader, ids: Sequence[str]) -> None:
+    for start in range(0, len(ids), 500):
+        some = ", ".join(text_literal(id_) for id_ in ids[start : start + 500])
+        mine = _mine(header.deployment, header.target)
+        session.run_one(
+            Statement(f"DELETE FROM {_PARKED} WHERE {mine} AND `id` IN ({some})", "releasing parked changes")
+        )
+
+
+def parked(session: MySQLSession, deployment: str, target: str | None) -> list[ParkedRow]:
+    """All parked rows in order."""
+    names = [name for name in PARKED_COLUMNS if name not in ("deployment", "target")]
+    answer = session.run_one(
+        Statement(
+            f"SELECT {_names(names)} FROM {_PARKED} WHERE {_mine(deployment, target)}"
+            " ORDER BY `source`, `position`, `row_index`, `id`",
+            "reading parked changes",
+        )
+    )
+    return [
+        ParkedRow(
+            id=str(row[0]), deployment=deployment, source=row[1], order=row[2], index=row[3], mapping=row[4], entity=row[5],
+            key_text=row[6], reason=row[7], error=row[8], since=row[9], change=bytes(row[10]),
+        )
+        for row in answer.rows
+    ]  # fmt: skip
+
+
+@contextlib.contextmanager
+def rolled_back_on_error(session: MySQLSession) -> Iterator[None]:
+    try:
+        yield
+    except SinkError:
+        rollback(session)
+        raise
+
+
+def rollback(session: MySQLSession) -> None:
+    """Roll back whole; a session that cannot say that it did is closed, which rolls back as well."""
+    if session.closed:
+        return
+    try:
+        session.run_one(Statement("ROLLBACK", "rolling back"))
+    except SinkError:
+        session.close()
+
+
+def _names(columns: Sequence[str]) -> str:
+    return ", ".join(map(quote_name, columns))
+
+
+def _mine(deployment: str, target: str | None) -> str:
+    condition = f"`deployment` = {text_literal(deployment)}"
+    return condition if target is None else f"{condition} AND `target` = {text_literal(target)}"
+
+
+def _move(header: TransactionHeader, move: ProgressMove) -> str:
+    now, mine = move.now, _mine(header.deployment, header.target)
+    token = text_literal(header.token)
+    if move.known is None:
+        line = (
+            f"{text_literal(header.deployment)}, {text_literal(header.target)}, {text_literal(move.source)}, {now.order},"
+            f" {now.end}, {int(now.complete)}, {now.hlc}, {header.epoch}, {token}, {header.rows}"
+        )
+        return (
+            f"INSERT INTO {_PROGRESS} ({_names(PROGRESS_COLUMNS)}) SELECT {line} FROM {_PROGRESS} WHERE {mine}"
+            f" AND `source` = {text_literal(LEASE_SOURCE)} AND `epoch` = {header.epoch} LOCK IN SHARE MODE"
+        )
+    known = move.known
+    return (
+        f"UPDATE {_PROGRESS} SET `position` = {now.order}, `row_end` = {now.end}, `complete` = {int(now.complete)},"
+        f" `hlc` = {now.hlc}, `token` = {token}, `row_count` = {header.rows} WHERE {mine}"
+        f" AND `source` = {text_literal(move.source)} AND `position` = {known.order} AND `row_end` = {known.end}"
+        f" AND `complete` = {int(known.complete)} AND `epoch` = {header.epoch}"
+    )
+
+
+def _touch_lease(header: TransactionHeader) -> str:
+    return (
+        f"UPDATE {_PROGRESS} SET `token` = {text_literal(header.token)}, `row_count` = {header.rows}"
+        f" WHERE {_mine(header.deployment, header.target)} AND `source` = {text_literal(LEASE_SOURCE)}"
+        f" AND `epoch` = {header.epoch}"
+    )
+
+
+def _parked(target: str, row: ParkedRow) -> str:
+    texts = [text_literal(text) for text in (row.deployment, target, row.id, row.source)]
+    more = [text_literal(text) for text in (row.mapping, row.entity, row.key_text, row.reason, row.error)]
+    return f"({', '.join(texts)}, {row.order}, {row.index}, {', '.join(more)}, {row.since}, X'{row.change.hex()}')"

@@ -1,0 +1,115 @@
+"""What MySQL's and MariaDB's catalog says of a table, as a `Table`. Read-only. Guards I6: types are taken from the catalog, not guessed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from sinks.mysql_literals import text_literal
+from transforms.tables import Column, ColumnType, Engine, Table
+
+Ask: TypeAlias = Callable[[str], Sequence[Sequence[Any]]]
+
+_GENERATED: Final = re.compile(r"\b(VIRTUAL|STORED|PERSISTENT)( GENERATED)?\b", re.IGNORECASE)
+_LABEL: Final = re.compile(r"'((?:[^'\\]|''|\\.)*)'", re.DOTALL)
+_LABEL_ESCAPE: Final = re.compile(r"''|\\(.)", re.DOTALL)
+_LABEL_ESCAPES: Final = {"0": "\0", "n": "\n", "r": "\r"}
+
+
+@dataclass(frozen=True, slots=True)
+class MySQLTable:
+    """A table and all its unique indexes as they are, those on prefixes and expressions too (TRAPS.md W1)."""
+
+    table: Table
+    unique_indexes: frozenset[tuple[str, ...]]
+
+
+def read_mysql_table(ask: Ask, engine: Engine, schema: str | None, name: str) -> MySQLTable | None:
+    """Read one table; None if it does not exist. `schema` None: the connection's database."""
+    in_schema = "DATABASE()" if schema is None else text_literal(schema)
+    where = f"TABLE_SCHEMA = {in_schema} AND TABLE_NAME = {text_literal(name)}"
+    rows = ask(
+        "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, IS_NULLABLE, COLUMN_DEFAULT, EXTRA,"
+        " CHARACTER_MAXIMUM_LENGTH, NUMERIC_PRECISION, NUMERIC_SCALE, DATETIME_PRECISION, CHARACTER_SET_NAME"
+        f" FROM information_schema.COLUMNS WHERE {where} ORDER BY ORDINAL_POSITION"
+    )
+    if not rows:
+        return None
+    json_columns: set[str] = set()
+    if engine == "mariadb":
+        checks = ask(
+            "SELECT CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS"
+            f" WHERE CONSTRAINT_SCHEMA = {in_schema} AND TABLE_NAME = {text_literal(name)}"
+        )
+        json_columns = {found[1] for (clause,) in checks if (found := _JSON_CHECK.fullmatch(str(clause)))}
+    columns = tuple(_column(engine, row, json_columns) for row in rows)
+    keys = _unique_indexes(ask, where)
+    whole = {index: tuple(parts) for index, parts in keys.items() if None not in parts}
+    table = Table(
+        schema=str(rows[0][0]),
+        name=str(rows[0][1]),
+        columns=columns,
+        primary_key=tuple(str(part) for part in whole.get("PRIMARY", ())),
+        unique_keys=tuple(tuple(str(part) for part in parts) for index, parts in whole.items() if index != "PRIMARY"),
+    )
+    return MySQLTable(table, frozenset(tuple(part or "" for part in parts) for parts in keys.values()))
+
+
+_JSON_CHECK: Final = re.compile(r"json_valid\(`((?:[^`]|``)+)`\)", re.IGNORECASE)
+
+
+def _unique_indexes(ask: Ask, where: str) -> dict[str, list[str | None]]:
+    """Index name -> its columns; None for a part that is a prefix or an expression."""
+    indexes: dict[str, list[str | None]] = {}
+    for index, column, part in ask(
+        "SELECT INDEX_NAME, COLUMN_NAME, SUB_PART FROM information_schema.STATISTICS"
+        f" WHERE {where} AND NON_UNIQUE = 0 ORDER BY INDEX_NAME, SEQ_IN_INDEX"
+    ):
+        indexes.setdefault(str(index), []).append(None if column is None or part is not None else str(column))
+    return indexes
+
+
+def _column(engine: Engine, row: Sequence[Any], json_columns: set[str]) -> Column:
+    _, _, name, data_type, column_type, nullable, default, extra, length, precision, scale, fraction, charset = row
+    name, extra, column_type = str(name), str(extra), str(column_type)
+    base = "json" if name in json_columns else str(data_type).lower()
+    decimal = base in ("decimal", "numeric")
+    declared = decimal or (base in ("float", "double") and scale is not None)
+    return Column(
+        name=name,
+        type=ColumnType(
+            engine=engine,
+            name=base,
+            unsigned="unsigned" in column_type.lower().split("'")[0],
+            length=_length(base, length, precision),
+            precision=int(precision) if declared else None,
+            scale=int(scale) if declared else int(fraction) if fraction is not None else None,
+            charset=None if charset is None or base == "json" else str(charset),
+            labels=_labels(column_type) if base in ("enum", "set") else None,
+            kind="enum" if base == "enum" else "base",
+        ),
+        nullable=str(nullable).upper() == "YES",
+        generated=bool(_GENERATED.search(extra)),
+        has_default=(default is not None and str(default).upper() != "NULL") or "auto_increment" in extra.lower(),
+    )
+
+
+def _length(base: str, length: Any, precision: Any) -> int | None:
+    if base in ("json", "enum", "set"):
+        return None
+    if base == "bit":
+        return int(precision)
+    return int(length) if length is not None else None
+
+
+def _labels(column_type: str) -> tuple[str, ...]:
+    """The labels in `enum('a','it''s')`; the server writes backslash, NUL and line ends as escapes."""
+    inside = column_type[column_type.index("(") :]
+    return tuple(_LABEL_ESCAPE.sub(_unescaped, found) for found in _LABEL.findall(inside))
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    escaped = match[1]
+    return "'" if escaped is None else _LABEL_ESCAPES.get(escaped, escaped)

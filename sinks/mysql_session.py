@@ -1,0 +1,141 @@
+"""A MySQL or MariaDB session for writing: statements out, answers in, errors sorted. The sink's only door to PyMySQL.
+
+Several statements go in one packet: the server stops at the first that fails, so nothing runs after a deadlock has silently
+ended the transaction. Guards I6: a write that the server answers with a warning of its own is an error here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pymysql
+from pymysql.constants import COMMAND
+
+from sinks.classification import mysql_error
+from sinks.connections import Address, connect_mysql
+from sinks.contract import Rejected, SinkOptions, Transient
+
+READ_TIMEOUT_SECONDS: Final = 60.0
+_HARMLESS_NOTES: Final = frozenset({1287, 1681, 3719, 1003})  # deprecations
+_LOST: Final = frozenset({"2002", "2003", "2006", "2013", "2014", "2055", "1053", "1153", "1927", "4031", ""})
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement; `where` says what it does, for errors: `insert into shop.orders`."""
+
+    sql: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`affected` counts matched rows (FOUND_ROWS). `changed` is the server's own count where it gives one."""
+
+    affected: int
+    rows: Sequence[Sequence[Any]]
+    changed: int | None
+    warnings: int
+
+
+class MySQLSession:
+    """One open connection. A connection on which anything but a plain server error happened is closed at once."""
+
+    def __init__(self, address: Address, options: SinkOptions) -> None:
+        """Connect and pin what a server's defaults could change. Raises Transient and Halt."""
+        self.address = address
+        try:
+            self._connection = connect_mysql(address, read_timeout=READ_TIMEOUT_SECONDS, multi_statements=True)
+        except (pymysql.err.MySQLError, OSError) as error:
+            raise mysql_error(error, f"connecting to {address}") from error
+        seconds = max(1, math.ceil(options.lock_timeout_seconds))
+        self.ask(
+            f"SET SESSION innodb_lock_wait_timeout = {seconds}, SESSION lock_wait_timeout = {seconds},"
+            " SESSION completion_type = 'NO_CHAIN', SESSION foreign_key_checks = 1, SESSION unique_checks = 1,"
+            " SESSION sql_safe_updates = 0, SESSION sql_notes = 1, SESSION max_error_count = 64"
+        )
+        thread, packet, user = self.ask("SELECT CONNECTION_ID(), @@max_allowed_packet, CURRENT_USER()")[0]
+        self.thread_id = int(thread)
+        self.max_packet = int(packet)
+        self.user = str(user)
+
+    @property
+    def closed(self) -> bool:
+        return not self._connection.open
+
+    def close(self) -> None:
+        with contextlib.suppress(pymysql.err.MySQLError, OSError):
+            self._connection._force_close()  # type: ignore[attr-defined]  # noqa: SLF001 - no farewell on a broken one
+
+    def ask(self, statement: str) -> Sequence[Sequence[Any]]:
+        """Run one statement outside the hot path and answer its rows."""
+        return self.run_one(Statement(statement, "asking the server")).rows
+
+    def run_one(self, statement: Statement, *, single: bool = False) -> Answer:
+        (answer,) = self.run([statement], single=single)
+        return answer
+
+    def run(self, statements: Sequence[Statement], *, single: bool = False) -> Iterator[Answer]:
+        """Send the statements in one packet and answer one by one.
+
+        Raises at the first that fails; those after it have not run. The iterator must be read to its end.
+        """
+        self._send(";".join([statement.sql for statement in statements]), statements[0].where)
+        for number, statement in enumerate(statements, 1):
+            yield self._receive(statement.where, single=single)
+            if self._more() != (number < len(statements)):
+                self.close()
+                raise Transient(f"{statement.where}: the server answered another number of statements than it got")
+
+    def send_commit(self) -> None:
+        """Send COMMIT without reading its answer."""
+        self._send("COMMIT", "COMMIT")
+
+    def receive_commit(self) -> None:
+        """Read COMMIT's answer. Raises SinkError, after which nobody knows how it ended."""
+        self._receive("COMMIT", single=False)
+
+    def check_notes(self, where: str) -> None:
+        """Raise Rejected if the last statement left a note of a value that was bent."""
+        for _, code, text in self.ask("SHOW WARNINGS"):
+            if int(code) not in _HARMLESS_NOTES:
+                error = mysql_error(pymysql.err.DataError(int(code), str(text)), where, single=True)
+                raise Rejected(f"{error} (the server would have bent the value)", str(code))
+
+    def _send(self, sql: str, where: str) -> None:
+        with self._sorted(where, single=False):
+            self._connection._execute_command(COMMAND.COM_QUERY, sql)  # type: ignore[attr-defined]  # noqa: SLF001
+
+    def _receive(self, where: str, *, single: bool) -> Answer:
+        with self._sorted(where, single=single):
+            self._connection._read_query_result()  # type: ignore[attr-defined]  # noqa: SLF001
+        result: Any = self._connection._result  # type: ignore[attr-defined]  # noqa: SLF001
+        return Answer(result.affected_rows, result.rows or (), _changed(result.message), result.warning_count)
+
+    def _more(self) -> bool:
+        result: Any = self._connection._result  # type: ignore[attr-defined]  # noqa: SLF001
+        return bool(result.has_next)
+
+    @contextlib.contextmanager
+    def _sorted(self, where: str, *, single: bool) -> Iterator[None]:
+        try:
+            yield
+        except (pymysql.err.MySQLError, OSError, EOFError) as error:
+            sorted_error = mysql_error(error, where, single=single)
+            if isinstance(sorted_error, Transient) and sorted_error.code in _LOST:
+                self.close()
+            raise sorted_error from None
+        except BaseException:
+            self.close()  # interrupted in the middle of an answer
+            raise
+
+
+def _changed(message: bytes | None) -> int | None:
+    """`Rows matched: 1  Changed: 0  Warnings: 0` -> 0."""
+    if not message or b"Changed: " not in message:
+        return None
+    return int(message.split(b"Changed: ", 1)[1].split(b" ", 1)[0])

@@ -1,0 +1,174 @@
+"""Our tables in a PostgreSQL target: the lease, progress by compare-and-set, parked changes. Guards I1 and I2."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from sinks.bookkeeping import (
+    CREATE_POSTGRESQL,
+    LEASE_SOURCE,
+    MESSAGE_PREFIX,
+    PARKED_COLUMNS,
+    PARKED_TABLE,
+    PROGRESS_COLUMNS,
+    PROGRESS_TABLE,
+    record_text,
+)
+from sinks.contract import Fenced, Halt, ParkedRow, Progress, ProgressMove, SinkError, TransactionHeader
+from sinks.postgresql_session import PostgreSQLSession, Query
+
+_PROGRESS: Final = f"public.{PROGRESS_TABLE}"
+_PARKED: Final = f"public.{PARKED_TABLE}"
+_XID: Final = "pg_current_xact_id()::text::int8"
+
+_TAKE_LEASE: Final = f"""INSERT INTO {_PROGRESS} AS t ({", ".join(PROGRESS_COLUMNS)})
+VALUES ($1, $2, '{LEASE_SOURCE}', 0, 0, 1, 0, 1, 'lease', 0)
+ON CONFLICT (deployment, target, source) DO UPDATE SET epoch = t.epoch + 1, token = 'lease', row_count = 0 RETURNING t.epoch"""
+_RAISE_EPOCH: Final = f"""UPDATE {_PROGRESS} SET epoch = $3::int8, token = 'lease', row_count = 0
+WHERE deployment = $1 AND target = $2 AND source <> '{LEASE_SOURCE}'"""
+_LOCK_LINES: Final = f"""SELECT 1 FROM {_PROGRESS} WHERE deployment = $1 AND ($2::text IS NULL OR target = $2)
+ORDER BY source FOR UPDATE"""
+_READ_LINES: Final = f"""SELECT source, position, row_end, complete, hlc FROM {_PROGRESS}
+WHERE deployment = $1 AND ($2::text IS NULL OR target = $2) AND source <> '{LEASE_SOURCE}'"""
+_FIRST: Final = f"""INSERT INTO {_PROGRESS} ({", ".join(PROGRESS_COLUMNS)})
+SELECT $1, $2, $3, $4::int8, $5::int8, $6::int2, $7::int8, $8::int8, $9, $10::int8 FROM {_PROGRESS}
+WHERE deployment = $1 AND target = $2 AND source = '{LEASE_SOURCE}' AND epoch = $8::int8 FOR SHARE
+ON CONFLICT DO NOTHING RETURNING {_XID}"""
+_MOVE: Final = f"""UPDATE {_PROGRESS} SET position = $4::int8, row_end = $5::int8, complete = $6::int2, hlc = $7::int8,
+  token = $9, row_count = $10::int8
+WHERE deployment = $1 AND target = $2 AND source = $3 AND epoch = $8::int8
+  AND position = $11::int8 AND row_end = $12::int8 AND complete = $13::int2 RETURNING {_XID}"""
+_TOUCH_LEASE: Final = f"""UPDATE {_PROGRESS} SET token = $4, row_count = $5::int8
+WHERE deployment = $1 AND target = $2 AND source = '{LEASE_SOURCE}' AND epoch = $3::int8 RETURNING {_XID}"""
+_PARK: Final = f"""INSERT INTO {_PARKED} ({", ".join(PARKED_COLUMNS)})
+VALUES ($1, $2, $3, $4, $5::int8, $6::int8, $7, $8, $9, $10, $11, $12::int8, $13)
+ON CONFLICT (deployment, target, id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in PARKED_COLUMNS[3:])}"""
+_UNPARK: Final = f"DELETE FROM {_PARKED} WHERE deployment = $1 AND target = $2 AND id = ANY($3::text[])"
+_PARKED_ROWS: Final = f"""SELECT {", ".join(PARKED_COLUMNS[2:])} FROM {_PARKED}
+WHERE deployment = $1 AND ($2::text IS NULL OR target = $2) ORDER BY source COLLATE "C", position, row_index, id COLLATE "C\""""
+_STATE: Final = """SELECT to_regclass($1) IS NOT NULL, to_regclass($2) IS NOT NULL,
+  coalesce((SELECT relreplident::text = 'f' FROM pg_class WHERE oid = to_regclass($2)), false)"""
+
+
+def prepare(session: PostgreSQLSession) -> list[str]:
+    """Create what is missing; answer the statements that were run. Raises Halt with all that are needed."""
+    progress_there, parked_there, full = session.ask(_STATE, _PROGRESS, _PARKED)[0]
+    there = (progress_there, parked_there, full)
+    missing = [sql for sql, present in zip(CREATE_POSTGRESQL, there, strict=True) if not present]
+    for sql in missing:
+        try:
+            session.run_one(Query(sql, "creating our tables"))
+        except Halt as error:
+            raise Halt(str(error), error.code, mend="; ".join(missing)) from None
+        except SinkError as error:
+            if error.code not in ("23505", "42P07", "XX000") or not all(session.ask(_STATE, _PROGRESS, _PARKED)[0][:2]):
+                raise
+            # Another process created it in the same moment: IF NOT EXISTS does not wait for it.
+    return missing
+
+
+def take_over(session: PostgreSQLSession, deployment: str, target: str) -> int:
+    """Raise the epoch of the lease line and of all lines, in one transaction that waits for any writer's."""
+    where = "taking over the lease"
+    try:
+        _, taken = session.run([Query("BEGIN", where), Query(_TAKE_LEASE, where, (deployment, target))])
+        epoch = int(taken.rows[0][0])
+        session.run([Query(_RAISE_EPOCH, where, (deployment, target, str(epoch))), Query("COMMIT", where)])
+    except SinkError:
+        rollback(session)
+        raise
+    return epoch
+
+
+def progress(session: PostgreSQLSession, deployment: str, target: str | None) -> dict[str, Progress]:
+    """All lines. They are locked first, so another session's open transaction is waited for (TRAPS.md W6), then read anew: a
+    first line that it inserted is not among those that could be locked, but it held the lease line.
+    """
+    where = "reading progress"
+    mine = (deployment, target)
+    try:
+        answers = session.run([
+            Query("BEGIN", where), Query(_LOCK_LINES, where, mine), Query(_READ_LINES, where, mine), Query("COMMIT", where),
+        ])  # fmt: skip
+    except SinkError:
+        rollback(session)
+        raise
+    return {source: Progress(order, end, bool(complete), hlc) for source, order, end, complete, hlc in answers[2].rows}
+
+
+def begin(session: PostgreSQLSession, header: TransactionHeader, *, tables: bool) -> int:
+    """BEGIN and the compare-and-set of every line, in one round trip; answer the transaction's whole id.
+
+    Raises Fenced where a line does not match. Without tables a logical message carries the record.
+    """
+    if not tables:
+        where = "opening a transaction"
+        message = f"SELECT {_XID}, pg_logical_emit_message(true, '{MESSAGE_PREFIX}', $1)"
+        queries = [Query("BEGIN", where), Query(message, where, (record_text(header),))]
+    else:
+        where = "moving progress"
+        # First lines lock the lease line, as take_over does first: the same order, no deadlock.
+        moves = sorted(header.moves, key=lambda move: move.known is not None)
+        queries = [Query("BEGIN", where), *([_move(header, move) for move in moves] or [_touch_lease(header)])]
+    try:
+        answers = session.run(queries)[1:]
+        if not all(answer.rows for answer in answers):
+            raise Fenced(
+                f"progress in {header.target}: a line is not as it was known; another writer, or an older COMMIT"
+            )
+    except SinkError:
+        rollback(session)
+        raise
+    return int(answers[0].rows[0][0])
+
+
+def park(session: PostgreSQLSession, header: TransactionHeader, rows: Sequence[ParkedRow]) -> None:
+    """Insert parked rows, or replace them by the same id."""
+    for start in range(0, len(rows), 100):
+        session.run([Query(_PARK, "parking", _parked(header.target, row)) for row in rows[start : start + 100]])
+
+
+def unpark(session: PostgreSQLSession, header: TransactionHeader, ids: Sequence[str]) -> None:
+    session.run_one(Query(_UNPARK, "releasing parked changes", (header.deployment, header.target, list(ids))))
+
+
+def parked(session: PostgreSQLSession, deployment: str, target: str | None) -> list[ParkedRow]:
+    """All parked rows in order."""
+    rows = session.run_one(Query(_PARKED_ROWS, "reading parked changes", (deployment, target))).rows
+    return [ParkedRow(row[0], deployment, *row[1:]) for row in rows]
+
+
+def rollback(session: PostgreSQLSession) -> None:
+    """Roll back whole; a session that cannot say that it did is closed, which rolls back as well."""
+    if session.closed or not session.in_transaction:
+        return
+    try:
+        session.run_one(Query("ROLLBACK", "rolling back"))
+    except SinkError:
+        session.close()
+
+
+def _move(header: TransactionHeader, move: ProgressMove) -> Query:
+    now = move.now
+    parameters: tuple[str, ...] = (
+        header.deployment, header.target, move.source, str(now.order), str(now.end), str(int(now.complete)), str(now.hlc),
+        str(header.epoch), header.token, str(header.rows),
+    )  # fmt: skip
+    if move.known is None:
+        return Query(_FIRST, "opening a progress line", parameters)
+    known = move.known
+    parameters += (str(known.order), str(known.end), str(int(known.complete)))
+    return Query(_MOVE, "moving progress", parameters)
+
+
+def _touch_lease(header: TransactionHeader) -> Query:
+    parameters = (header.deployment, header.target, str(header.epoch), header.token, str(header.rows))
+    return Query(_TOUCH_LEASE, "touching the lease line", parameters)
+
+
+def _parked(target: str, row: ParkedRow) -> tuple[object, ...]:
+    return (
+        row.deployment, target, row.id, row.source, str(row.order), str(row.index), row.mapping, row.entity, row.key_text,
+        row.reason, row.error, str(row.since), row.change,
+    )  # fmt: skip

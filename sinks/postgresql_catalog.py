@@ -1,0 +1,113 @@
+"""What PostgreSQL's catalog says of a table, as a `Table`, and how its columns' types are written in a cast. Read-only. Guards I6."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+from transforms.tables import Column, ColumnType, Table
+
+Ask: TypeAlias = Callable[..., Sequence[Sequence[Any]]]
+
+_TABLE: Final = """SELECT c.oid::int8 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')"""
+
+# A domain is followed down to its base type; its modifier is that of the domain.
+_COLUMNS: Final = """SELECT a.attname, t.typname, t.typtype::text, t.typcategory::text, b.typname, b.typtype::text, b.modifier,
+  format_type(a.atttypid, -1), format_type(a.atttypid, a.atttypmod),
+  NOT (a.attnotnull OR t.typnotnull), a.attidentity::text, a.attgenerated::text, a.atthasdef,
+  (SELECT array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = b.oid)
+FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+CROSS JOIN LATERAL (
+  WITH RECURSIVE down AS (
+    SELECT t.oid, t.typname, t.typtype, t.typbasetype, t.typtypmod, a.atttypmod AS modifier, 0 AS depth
+    UNION ALL
+    SELECT u.oid, u.typname, u.typtype, u.typbasetype, u.typtypmod, down.typtypmod, down.depth + 1
+    FROM down JOIN pg_type u ON u.oid = down.typbasetype WHERE down.typtype = 'd')
+  SELECT * FROM down ORDER BY depth DESC LIMIT 1) b
+WHERE a.attrelid = $1::int8::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"""
+
+# An arbiter of ON CONFLICT, and the key of a mapping, can only be a whole, immediate, valid index on columns.
+_KEYS: Final = """SELECT i.indisprimary, (
+  SELECT array_agg(a.attname::text ORDER BY k.n) FROM unnest(i.indkey) WITH ORDINALITY AS k(number, n)
+  JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number WHERE k.n <= i.indnkeyatts)
+FROM pg_index i WHERE i.indrelid = $1::int8::oid AND i.indisunique AND i.indisvalid AND i.indimmediate
+  AND i.indpred IS NULL AND i.indexprs IS NULL ORDER BY i.indexrelid"""
+
+_KINDS: Final[dict[str, Literal["base", "enum", "array", "domain", "composite", "range"]]] = {
+    "e": "enum", "d": "domain", "c": "composite", "r": "range", "m": "range",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class PostgreSQLColumn:
+    """`base` is the column with its domain resolved: what an encoder needs. `bare_type` and `full_type` are for casts."""
+
+    column: Column
+    base: Column
+    bare_type: str
+    full_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class PostgreSQLTable:
+    table: Table
+    columns: dict[str, PostgreSQLColumn]
+
+
+def read_postgresql_table(ask: Ask, schema: str | None, name: str) -> PostgreSQLTable | None:
+    """Read one table; None if it does not exist. `schema` None: public. `ask(query, *parameters)` takes $1, $2."""
+    schema = schema or "public"
+    found = ask(_TABLE, schema, name)
+    if not found:
+        return None
+    oid = found[0][0]
+    columns = [_column(row) for row in ask(_COLUMNS, oid)]
+    keys = [(primary, tuple(names)) for primary, names in ask(_KEYS, oid)]
+    table = Table(
+        schema=schema,
+        name=name,
+        columns=tuple(column.column for column in columns),
+        primary_key=next((names for primary, names in keys if primary), ()),
+        unique_keys=tuple(names for primary, names in keys if not primary),
+    )
+    return PostgreSQLTable(table, {column.column.name: column for column in columns})
+
+
+def _column(row: Sequence[Any]) -> PostgreSQLColumn:
+    (name, type_name, type_kind, category, base_name, base_kind, modifier, bare, full, nullable, identity, generated,
+     default, labels) = row  # fmt: skip
+    kind = "array" if category == "A" else _KINDS.get(type_kind, "base")
+    labels = tuple(labels) if labels else None
+    length, precision, scale = _modifier(base_name, modifier)
+
+    def column(name_of_type: str, kind: Literal["base", "enum", "array", "domain", "composite", "range"]) -> Column:
+        return Column(
+            name=name,
+            type=ColumnType(
+                "postgresql", name_of_type, length=length, precision=precision, scale=scale, labels=labels, kind=kind
+            ),
+            nullable=nullable,
+            generated=bool(generated) or identity == "a",
+            has_default=(default and not generated) or identity == "d",
+        )
+
+    base_of_kind = _KINDS.get(base_kind, "base") if kind == "domain" else kind
+    return PostgreSQLColumn(column(type_name, kind), column(base_name, base_of_kind), bare, full)
+
+
+def _modifier(base: str, modifier: int) -> tuple[int | None, int | None, int | None]:
+    """Length, precision and scale out of a type modifier (-1: none)."""
+    if modifier < 0:
+        return None, None, None
+    if base in ("varchar", "bpchar"):
+        return modifier - 4, None, None
+    if base in ("bit", "varbit"):
+        return modifier, None, None
+    if base == "numeric":
+        packed = modifier - 4  # the scale has 11 bits and a sign since PostgreSQL 15
+        return None, packed >> 16 & 0xFFFF, ((packed & 0x7FF) ^ 1024) - 1024
+    if base in ("time", "timetz", "timestamp", "timestamptz"):
+        return None, None, modifier
+    return None, None, None

@@ -1,0 +1,183 @@
+"""Row writes as PostgreSQL statements. Pure. Guards I4 and TRAPS.md G6, W4.
+
+A statement takes a whole segment: one array parameter per column, joined to the table by key. A write that would change
+nothing is not written, because PostgreSQL would log it: `*<>` compares the stored images, so that it needs no equality of the type (json has
+none) and tells 1.0 from 1.00 and 0 from -0. An update answers the numbers of the rows that it changed; `lookup` tells what the others are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from sinks.contract import Halt, Rejected, RowWrite
+from sinks.postgresql_catalog import PostgreSQLColumn, PostgreSQLTable
+from sinks.postgresql_session import Query
+from sinks.postgresql_texts import Encoder, array_text, quote_name, text_encoder
+from sinks.runs import moves_key, segments
+from transforms.values import RefusedValueError
+
+MOST_ROWS: Final = 1000
+MOST_BYTES: Final = 8 << 20
+
+Role: TypeAlias = Literal["k", "c"]
+
+
+@dataclass(frozen=True, slots=True)
+class DataQuery:
+    """A statement, the writes it makes, and for updates and deletes the lookup of what it found no row for."""
+
+    query: Query
+    writes: Sequence[RowWrite]
+    lookup: Query | None
+    answers_rows: bool
+
+
+class TablePlan:
+    """How one table is written, as its catalog was when the session first wrote to it. Statements are compiled per shape."""
+
+    def __init__(self, found: PostgreSQLTable) -> None:
+        self.table = found.table
+        self.name = f"{quote_name(found.table.schema)}.{quote_name(found.table.name)}"
+        self.keys = frozenset(map(frozenset, (found.table.primary_key, *found.table.unique_keys)))
+        self.unique_columns = frozenset(column for key in self.keys for column in key)
+        self._columns = found.columns
+        self._encoders: dict[str, Encoder] = {}
+        self._shapes: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Shape] = {}
+
+    def column(self, name: str) -> PostgreSQLColumn:
+        found = self._columns.get(name)
+        if found is None:
+            raise Halt(f"{self.table}: no column {name}", "42703", mend="add it, or take it out of the mapping")
+        return found
+
+    def encoder(self, name: str) -> Encoder:
+        encoder = self._encoders.get(name)
+        if encoder is None:
+            try:
+                encoder = text_encoder(self.column(name).base)
+            except LookupError as error:
+                raise Halt(f"{self.table}: {error.args[0]}", mend="take it out of the mapping") from None
+            self._encoders[name] = encoder
+        return encoder
+
+    def shape(self, write: RowWrite) -> Shape:
+        """The statement for writes like this one."""
+        name = (write.op, write.key_columns, write.columns)
+        shape = self._shapes.get(name)
+        if shape is None:
+            shape = self._shapes[name] = _MAKERS[write.op](self, write.key_columns, write.columns)
+        return shape
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """SQL of one (operation, key columns, columns), and which values it takes in which order."""
+
+    sql: str
+    lookup: str | None
+    encoders: tuple[Encoder, ...]
+    takes_key: bool
+    takes_values: bool
+    where: str
+    mend: str = ""
+
+
+def statements(plan: TablePlan, run: Sequence[RowWrite]) -> Iterator[DataQuery]:
+    """The statements of one run, in order. Raises Rejected for a value that cannot be written."""
+    first = run[0]
+    shape = plan.shape(first)
+    # A statement changes its rows in any order it likes: where that could meet a unique key halfway, row by row.
+    alone = first.op == "update" and (moves_key(first) or not plan.unique_columns.isdisjoint(first.columns))
+    for segment in segments(run, most=MOST_ROWS, distinct=True, alone=alone, size=_size, most_bytes=MOST_BYTES):
+        arrays = _arrays(plan, shape, segment)
+        lookup = Query(shape.lookup, shape.where, arrays) if shape.lookup else None
+        yield DataQuery(
+            Query(shape.sql, shape.where, arrays, shape.mend), segment, lookup, answers_rows=first.op == "update"
+        )
+
+
+def _arrays(plan: TablePlan, shape: Shape, segment: Sequence[RowWrite]) -> tuple[str, ...]:
+    encoders = shape.encoders
+    columns: list[list[str]] = [[] for _ in encoders]
+    for write in segment:
+        values = (*write.key, *write.values) if shape.takes_key else write.values
+        if not shape.takes_values:
+            values = write.key
+        try:
+            for column, encode, value in zip(columns, encoders, values, strict=True):
+                column.append(encode(value))
+        except RefusedValueError as error:
+            raise Rejected(f"{plan.table}: {error}", ref=write.ref) from None
+    return tuple(map(array_text, columns))
+
+
+def _size(write: RowWrite) -> int:
+    return sum(len(value) for value in write.values if isinstance(value, str | bytes)) + 16 * len(write.values)
+
+
+def _source(plan: TablePlan, names: Sequence[tuple[str, str]], *, numbered: bool) -> str:
+    """`unnest($1::int4[], $2::text[]) WITH ORDINALITY AS v (k0, c0, n)`."""
+    arrays = ", ".join(f"${number}::{plan.column(column).bare_type}[]" for number, (column, _) in enumerate(names, 1))
+    aliases = ", ".join(alias for _, alias in names)
+    if numbered:
+        return f"unnest({arrays}) WITH ORDINALITY AS v ({aliases}, n)"
+    return f"unnest({arrays}) AS v ({aliases})"
+
+
+def _insert(plan: TablePlan, key: tuple[str, ...], columns: tuple[str, ...]) -> Shape:
+    names = [(column, f"c{number}") for number, column in enumerate(columns)]
+    others = [column for column in columns if column not in key]
+    quoted = ", ".join(map(quote_name, columns))
+    if others:
+        changes = ", ".join(f"{quote_name(column)} = excluded.{quote_name(column)}" for column in others)
+        old = ", ".join(f"t.{quote_name(column)}" for column in others)
+        new = ", ".join(f"excluded.{quote_name(column)}" for column in others)
+        action = f"UPDATE SET {changes} WHERE ROW({old}) *<> ROW({new})"
+    else:
+        action = "NOTHING"
+    sql = (
+        f"INSERT INTO {plan.name} AS t ({quoted}) SELECT {', '.join(alias for _, alias in names)}"
+        f" FROM {_source(plan, names, numbered=False)} ON CONFLICT ({', '.join(map(quote_name, key))}) DO {action}"
+    )
+    mend = ""
+    if frozenset(key) not in plan.keys:
+        mend = f"CREATE UNIQUE INDEX ON {plan.name} ({', '.join(map(quote_name, key))})"
+    encoders = tuple(map(plan.encoder, columns))
+    return Shape(sql, None, encoders, takes_key=False, takes_values=True, where=f"insert into {plan.table}", mend=mend)
+
+
+def _update(plan: TablePlan, key: tuple[str, ...], columns: tuple[str, ...]) -> Shape:
+    keys = [(column, f"k{number}") for number, column in enumerate(key)]
+    values = [(column, f"c{number}") for number, column in enumerate(columns)]
+    source = _source(plan, [*keys, *values], numbered=True)
+    found = " AND ".join(f"t.{quote_name(column)} = v.{alias}" for column, alias in keys)
+    changes = ", ".join(f"{quote_name(column)} = v.{alias}" for column, alias in values)
+    old = ", ".join(f"t.{quote_name(column)}" for column in columns)
+    new = ", ".join(f"v.{alias}::{plan.column(column).full_type}" for column, alias in values)
+    return Shape(
+        f"UPDATE {plan.name} AS t SET {changes} FROM {source} WHERE {found} AND ROW({old}) *<> ROW({new}) RETURNING v.n",
+        f"SELECT v.n, ROW({old}) *= ROW({new}) FROM {source} JOIN {plan.name} AS t ON {found}",
+        tuple(map(plan.encoder, (*key, *columns))),
+        takes_key=True,
+        takes_values=True,
+        where=f"update of {plan.table}",
+    )
+
+
+def _delete(plan: TablePlan, key: tuple[str, ...], _columns: tuple[str, ...]) -> Shape:
+    keys = [(column, f"k{number}") for number, column in enumerate(key)]
+    source = _source(plan, keys, numbered=False)
+    found = " AND ".join(f"t.{quote_name(column)} = v.{alias}" for column, alias in keys)
+    return Shape(
+        f"DELETE FROM {plan.name} AS t USING {source} WHERE {found}",
+        f"SELECT 1 FROM {source} JOIN {plan.name} AS t ON {found} LIMIT 1",
+        tuple(map(plan.encoder, key)),
+        takes_key=True,
+        takes_values=False,
+        where=f"delete from {plan.table}",
+    )
+
+
+_MAKERS: Final = {"insert": _insert, "update": _update, "delete": _delete}
