@@ -20,10 +20,11 @@ from cdc.readers.postgresql_catalog import Catalog, ServerFacts
 from cdc.readers.postgresql_errors import RESYNC, grant_replication, quoted
 from cdc.readers.postgresql_position import NativePosition, read_native, slot_name
 from cdc.readers.postgresql_publication import existing, publication_statements
+from cdc.readers.postgresql_records import TABLES_OF_OURS
 from cdc.readers.postgresql_relations import Relations
 from cdc.readers.postgresql_slot import check_slot, create_slot
 from cdc.readers.postgresql_stream import ReplicationStream
-from cdc.readers.postgresql_transactions import TABLES_OF_OURS, Transactions
+from cdc.readers.postgresql_transactions import Transactions
 from sinks.connections import Address
 
 _MESSAGES_SINCE = 140000
@@ -41,7 +42,7 @@ class PostgreSQLReader:
         self._options = options
         self._catalog = Catalog(address)
         self._notices: list[Notice] = []
-        self._relations = Relations({**wanted.tables, **TABLES_OF_OURS}, self._catalog.types, self._notices)
+        self._relations = Relations({**wanted.tables, **TABLES_OF_OURS}, self._catalog, self._notices)
         self._stream: ReplicationStream | None = None
         self._transactions: Transactions | None = None
         self._frames: Iterator[bytes] = iter(())
@@ -70,7 +71,7 @@ class PostgreSQLReader:
             raise
         self._opened_at = start
         self._transactions = Transactions(
-            self._wanted, self._relations.layout, native, start, self._notices, self._options.probe
+            self._wanted, self._relations, native, start, self._notices, self._options.probe
         )
         return native.at(start)
 

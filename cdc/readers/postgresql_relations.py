@@ -6,9 +6,9 @@ cannot be read halts the channel there; any other column is passed over undecode
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from cdc.errors import HaltError
 from cdc.readers import Notice
@@ -33,19 +33,28 @@ class Layout:
     index_of: Mapping[str, int]
 
 
+class TypeSource(Protocol):
+    """What knows of types: the catalog. It remembers; `forget_types` makes it ask again."""
+
+    def types(self, oids: Collection[int]) -> Mapping[int, TypeFacts]: ...
+
+    def forget_types(self) -> None: ...
+
+
 class Relations:
-    """Layouts by relation OID. `types` answers what the catalog knows of type OIDs; `notices` collects what came or went."""
+    """Makes layouts of RELATION messages; `notices` collects which columns came or went."""
 
     def __init__(
         self,
         wanted: Mapping[tuple[str, str], Collection[str]],
-        types: Callable[[Collection[int]], Mapping[int, TypeFacts]],
+        source: TypeSource,
         notices: list[Notice],
     ) -> None:
         self._wanted = wanted
-        self._types = types
+        self._source = source
         self._notices = notices
         self._tables: dict[tuple[str, str], Table] = {}  # the last seen; outlives a reconnect
+        self._labels_seen: dict[int, set[bytes]] = {}  # of enums, by type: beyond what the catalog said
 
     def layout(self, relation: Relation, lsn: int) -> Layout | None:
         """The layout of a wanted relation, or None. Raises HaltError SCHEMA_CHANGED, UNSUPPORTED_TYPE."""
@@ -53,7 +62,7 @@ class Relations:
         mapped = self._wanted.get(name)
         if mapped is None:
             return None
-        facts = self._types({column.type_oid for column in relation.columns})
+        facts = self._source.types({column.type_oid for column in relation.columns})
         table = Table(
             relation.schema,
             relation.name,
@@ -64,7 +73,7 @@ class Relations:
         )
         self._compare(table, mapped, lsn)
         decoders = [
-            _decoder(table, column, facts.get(column.type_oid), lsn) if column.name in mapped else None
+            self._decoder(table, column, facts.get(column.type_oid), lsn) if column.name in mapped else None
             for column in relation.columns
         ]
         kept = self._tables.get(name)
@@ -73,6 +82,11 @@ class Relations:
         self._tables[name] = table
         index_of = {column.name: index for index, column in enumerate(table.columns)}
         return Layout(relation.oid, table, RowDecoder(relation, decoders), index_of)
+
+    def layout_anew(self, relation: Relation, lsn: int) -> Layout | None:
+        """The same with types asked again: an enum got a label, which the server does not announce."""
+        self._source.forget_types()
+        return self.layout(relation, lsn)
 
     def _compare(self, table: Table, mapped: Collection[str], lsn: int) -> None:
         now = {column.name for column in table.columns}
@@ -92,6 +106,20 @@ class Relations:
                 verb = "went" if event == "column_gone" else "came"
                 text = f"table {table}: unmapped column {', '.join(sorted(names))} {verb} at {lsn_text(lsn)}"
                 self._notices.append(Notice(event, text, lsn))
+
+    def _decoder(self, table: Table, column: RelationColumn, facts: TypeFacts | None, lsn: int) -> Decode:
+        if facts is not None:
+            if facts.base_kind == "e":
+                return enum_decoder(facts.labels, self._labels_seen.setdefault(column.type_oid, set()))
+            decode = DECODERS.get(facts.base_name) if facts.base_kind == "b" else None
+            if decode is not None:
+                return decode
+        shown = facts.name if facts is not None else f"oid {column.type_oid}, which does not exist any more"
+        raise HaltError(
+            "UNSUPPORTED_TYPE",
+            f"column {table}.{column.name} is of type {shown}, which cannot be replicated yet (at {lsn_text(lsn)})",
+            f"take {column.name} out of the mapping's columns",
+        )
 
 
 def _column(column: RelationColumn, facts: TypeFacts | None) -> Column:
@@ -130,18 +158,3 @@ def _modifier(base: str, modifier: int) -> tuple[int | None, int | None, int | N
     if base in {"timestamp", "timestamptz", "time", "timetz"}:
         return None, None, modifier
     return None, None, None
-
-
-def _decoder(table: Table, column: RelationColumn, facts: TypeFacts | None, lsn: int) -> Decode:
-    if facts is not None:
-        if facts.base_kind == "e":
-            return enum_decoder(facts.labels)
-        decode = DECODERS.get(facts.base_name) if facts.base_kind == "b" else None
-        if decode is not None:
-            return decode
-    shown = facts.name if facts is not None else f"oid {column.type_oid}, which does not exist any more"
-    raise HaltError(
-        "UNSUPPORTED_TYPE",
-        f"column {table}.{column.name} is of type {shown}, which cannot be replicated yet (at {lsn_text(lsn)})",
-        f"take {column.name} out of the mapping's columns",
-    )

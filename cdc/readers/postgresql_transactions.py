@@ -12,28 +12,25 @@ from typing import Final
 import msgspec
 
 from cdc.errors import HaltError
-from cdc.model import ApplyRecord, LogPart, Op, ParkedKey, Position, ProgressRow, RowChange
+from cdc.model import ApplyRecord, LogPart, Op, ParkedKey, Position, RowChange
 from cdc.readers import LogBatch, Notice, Wanted
 from cdc.readers import pgoutput as pg
 from cdc.readers.pgoutput import ProtocolError, lsn_text
 from cdc.readers.postgresql_position import NativePosition
-from cdc.readers.postgresql_relations import Layout
-from sinks.bookkeeping import (
-    LEASE_SOURCE,
-    MESSAGE_PREFIX,
-    PARKED_TABLE,
-    PROGRESS_COLUMNS,
-    PROGRESS_TABLE,
-    read_record_text,
+from cdc.readers.postgresql_records import (
+    PARKED,
+    PROGRESS,
+    ProgressLine,
+    is_of,
+    parked_key,
+    progress_line,
+    record_of_lines,
+    record_of_message,
 )
-from transforms.values import ABSENT, ChannelValue
+from cdc.readers.postgresql_relations import Layout, Relations
+from cdc.readers.postgresql_values import NewLabelError
+from sinks.bookkeeping import MESSAGE_PREFIX, PARKED_TABLE, PROGRESS_TABLE, read_record_text
 
-PROGRESS: Final = ("public", PROGRESS_TABLE)
-PARKED: Final = ("public", PARKED_TABLE)
-TABLES_OF_OURS: Final = {
-    PROGRESS: frozenset(PROGRESS_COLUMNS),
-    PARKED: frozenset({"deployment", "target", "id", "entity", "key_text"}),
-}
 _BATCH_ROWS: Final = 1_000
 _BATCH_BYTES: Final = 4 << 20
 _OPS: Final[dict[int, Op]] = {pg.INSERT: "insert", pg.UPDATE: "update", pg.DELETE: "delete"}
@@ -55,7 +52,7 @@ class _Open:
         self.size = 0
         self.echo_rows = 0
         self.parked: list[ParkedKey] = []
-        self.lines: dict[str, tuple[ProgressRow, int, str, int]] = {}  # by source: line, epoch, token, rows
+        self.lines: dict[str, ProgressLine] = {}
         self.message: ApplyRecord | None = None
         self.wanted_seen = False
         self.was_cut = False
@@ -71,18 +68,19 @@ class Transactions:
     def __init__(
         self,
         wanted: Wanted,
-        relations: Callable[[pg.Relation, int], Layout | None],
+        relations: Relations,
         native: NativePosition,
         start_lsn: int,
         notices: list[Notice],
         probe: Callable[[str], None],
     ) -> None:
         self._wanted = wanted
-        self._layout = relations
+        self._relations = relations
         self._native = native
         self._notices = notices
         self._probe = probe
         self._layouts: dict[int, Layout | None] = {}
+        self._announced: dict[int, pg.Relation] = {}
         self._progress: set[int] = set()
         self._parked: set[int] = set()
         self._open: _Open | None = None
@@ -178,8 +176,9 @@ class Transactions:
 
     def _on_relation(self, frame: bytes) -> None:
         relation = pg.read_relation(frame)
+        self._announced[relation.oid] = relation
         at = self._open.begin.final_lsn if self._open else self.reached
-        self._layouts[relation.oid] = layout = self._layout(relation, at)
+        self._layouts[relation.oid] = layout = self._relations.layout(relation, at)
         name = (relation.schema, relation.name)
         for oids, table in ((self._progress, PROGRESS), (self._parked, PARKED)):
             oids.discard(relation.oid)
@@ -211,13 +210,13 @@ class Transactions:
         if len(opened.rows) >= self._wanted.part_rows or opened.size >= self._wanted.part_bytes:
             self._hand_out(opened, index, self._native.at(opened.resume), last=False)
         kind = frame[pg.MESSAGE_AT]
-        before = after = None
-        if kind == pg.INSERT:
-            after = layout.rows.insert(frame)
-        elif kind == pg.UPDATE:
-            before, after = layout.rows.update(frame)
-        else:
-            before = layout.rows.delete(frame)
+        while True:
+            try:
+                before, after = _images(kind, frame, layout)
+                break
+            except NewLabelError:
+                layout = self._relations.layout_anew(self._announced[layout.oid], opened.begin.final_lsn) or layout
+                self._layouts[layout.oid] = layout
         opened.rows.append(RowChange(layout.table, _OPS[kind], index, before, after))
         opened.size += len(frame)
         if not opened.wanted_seen:
@@ -255,14 +254,10 @@ class Transactions:
     def _record(self, opened: _Open) -> ApplyRecord | None:
         if not opened.lines:
             return opened.message
-        sources = [line for source, line in opened.lines.items() if source != LEASE_SOURCE]
-        _line, epoch, token, rows = sources[0] if sources else opened.lines[LEASE_SOURCE]
-        progress = tuple(line[0] for line in sources)
-        return ApplyRecord(self._wanted.deployment, self._wanted.target, epoch, token, rows, progress)
+        return record_of_lines(opened.lines, self._wanted.deployment, self._wanted.target)
 
     def _is_ours(self, row: pg.Row, layout: Layout) -> bool:
-        at = layout.index_of
-        return row[at["deployment"]] == self._wanted.deployment and row[at["target"]] == self._wanted.target
+        return is_of(row, layout, self._wanted.deployment, self._wanted.target)
 
     def _on_progress(self, frame: bytes, layout: Layout, opened: _Open) -> None:
         kind = frame[pg.MESSAGE_AT]
@@ -274,16 +269,8 @@ class Transactions:
         if opened.wanted_seen:
             self._out_of_place(opened, f"a row of {PROGRESS_TABLE}")
             return
-        value = {name: row[index] for name, index in layout.index_of.items()}
-        source, token = _text(value["source"]), _text(value["token"])
-        line = ProgressRow(
-            source,
-            _number(value["position"]),
-            _number(value["row_end"]),
-            bool(value["complete"]),
-            _number(value["hlc"]),
-        )
-        opened.lines[source] = (line, _number(value["epoch"]), token, _number(value["row_count"]))
+        line = progress_line(row, layout)
+        opened.lines[line.row.source] = line
 
     def _on_parked(self, frame: bytes, layout: Layout, opened: _Open) -> None:
         kind = frame[pg.MESSAGE_AT]
@@ -293,13 +280,14 @@ class Transactions:
             row = layout.rows.delete(frame) if kind == pg.DELETE else layout.rows.update(frame)[1]
         if not self._is_ours(row, layout):
             return
-        key, entity, text = (row[layout.index_of[name]] for name in ("id", "entity", "key_text"))
-        if entity is ABSENT or text is ABSENT:
+        key = parked_key(row, layout, parked=kind != pg.DELETE)
+        if key is None:
             raise HaltError(
-                "SCHEMA_CHANGED", f"a deleted row of {layout.table} lacks its key_text at {self._place()}",
+                "SCHEMA_CHANGED",
+                f"a deleted row of {layout.table} lacks its key_text at {self._place()}",
                 f"run ALTER TABLE public.{PARKED_TABLE} REPLICA IDENTITY FULL; and `datong resync`",
-            )  # fmt: skip
-        opened.parked.append(ParkedKey(_text(key), _text(entity), _text(text), kind != pg.DELETE))
+            )
+        opened.parked.append(key)
 
     def _on_truncate(self, frame: bytes) -> None:
         at = self._current().begin.final_lsn
@@ -328,12 +316,7 @@ class Transactions:
         if opened.wanted_seen:
             self._out_of_place(opened, "an apply record")
             return
-        progress = tuple(
-            ProgressRow(line.source, line.now.order, line.now.end, line.now.complete, line.now.hlc)
-            for line in text.lines
-            if line.source != LEASE_SOURCE
-        )
-        opened.message = ApplyRecord(text.deployment, text.target, text.epoch, text.token, text.rows, progress)
+        opened.message = record_of_message(text)
 
     def _out_of_place(self, opened: _Open, what: str) -> None:
         text = (
@@ -342,13 +325,10 @@ class Transactions:
         self._notices.append(Notice("record_out_of_place", text, opened.begin.final_lsn))
 
 
-def _text(value: ChannelValue) -> str:
-    if not isinstance(value, str):
-        raise ProtocolError("a row of our own tables has a value of an unexpected type")
-    return value
-
-
-def _number(value: ChannelValue) -> int:
-    if not isinstance(value, int):
-        raise ProtocolError("a row of our own tables has a value of an unexpected type")
-    return value
+def _images(kind: int, frame: bytes, layout: Layout) -> tuple[pg.Row | None, pg.Row | None]:
+    """Before and after of a row message."""
+    if kind == pg.INSERT:
+        return None, layout.rows.insert(frame)
+    if kind == pg.UPDATE:
+        return layout.rows.update(frame)
+    return layout.rows.delete(frame), None

@@ -12,7 +12,6 @@ from __future__ import annotations
 import binascii
 import datetime as dt
 import uuid
-from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
@@ -132,12 +131,26 @@ DECODERS: Final[dict[str, Decode]] = {
 """By pg_type.typname of the base type; an enum's values are texts."""
 
 
-def enum_decoder(labels: tuple[str, ...]) -> Callable[[bytes], ChannelValue]:
-    """Decode an enum's label; one object per label. A label that was added later is as good."""
+class NewLabelError(Exception):
+    """An enum's value that the catalog did not know when it was asked."""
+
+
+def enum_decoder(labels: tuple[str, ...], seen: set[bytes]) -> Decode:
+    """Decode an enum's label; one object per label.
+
+    A label that is neither in the catalog nor in `seen` is added to `seen` and raises NewLabelError, once: it was added
+    lately, or renamed since.
+    """
     known: dict[bytes, str] = {label.encode(): label for label in labels}
 
     def decode(text: bytes) -> ChannelValue:
-        return known.get(text) or decode_text(text)
+        label = known.get(text)
+        if label is None:
+            if text not in seen:
+                seen.add(text)
+                raise NewLabelError
+            return decode_text(text)
+        return label
 
     return decode
 

@@ -1,0 +1,301 @@
+"""Frames -> parts of transactions: borders, own transactions, parked keys, and refusals by name and place."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import pytest
+
+from cdc.errors import HaltError
+from cdc.model import ApplyRecord, LogPart, ParkedKey, ProgressRow
+from cdc.readers import Notice, Wanted
+from cdc.readers.postgresql_catalog import TypeFacts
+from cdc.readers.postgresql_position import NativePosition
+from cdc.readers.postgresql_records import TABLES_OF_OURS
+from cdc.readers.postgresql_relations import Relations
+from cdc.readers.postgresql_transactions import Transactions
+from sinks.bookkeeping import PARKED_COLUMNS, PROGRESS_COLUMNS, record_text
+from sinks.contract import Progress, ProgressMove, TransactionHeader
+from tests.unit import pgoutput_frames as frames
+from transforms.values import ABSENT
+
+INT, TEXT, POINT, MOOD = 23, 25, 600, 90_000
+T, OTHER, PROGRESS, PARKED = 1, 2, 3, 4
+
+
+class Types:
+    """What a catalog would know; `labels` may grow, as by ALTER TYPE."""
+
+    def __init__(self) -> None:
+        self.labels: tuple[str, ...] = ("sad",)
+        self.asked = 0
+
+    def types(self, oids: Collection[int]) -> Mapping[int, TypeFacts]:
+        known = {
+            INT: TypeFacts("int8", "b", "int8", "b", -1, ()),
+            TEXT: TypeFacts("text", "b", "text", "b", -1, ()),
+            POINT: TypeFacts("point", "b", "point", "b", -1, ()),
+            MOOD: TypeFacts("mood", "e", "mood", "e", -1, self.labels),
+        }
+        return {oid: known[oid] for oid in oids if oid in known}
+
+    def forget_types(self) -> None:
+        self.asked += 1
+
+
+class Stream:
+    def __init__(
+        self,
+        *,
+        part_rows: int = 100,
+        part_bytes: int = 1 << 20,
+        mapped: Collection[str] = ("id", "v"),
+        announce: bool = True,
+    ) -> None:
+        wanted = Wanted("dep", "chan", {("public", "t"): frozenset(mapped)}, part_rows=part_rows, part_bytes=part_bytes)
+        self.notices: list[Notice] = []
+        self.types = Types()
+        self.probed: list[str] = []
+        relations = Relations({**wanted.tables, **TABLES_OF_OURS}, self.types, self.notices)
+        native = NativePosition("0/0", "1", 1, "datong_dep_chan")
+        self.transactions = Transactions(wanted, relations, native, 10, self.notices, self.probed.append)
+        if not announce:
+            return
+        self.feed(
+            frames.relation(T, "public", "t", [("id", INT), ("v", TEXT)], keys=["id"]),
+            frames.relation(OTHER, "public", "other", [("id", INT)], keys=["id"]),
+            frames.relation(
+                PROGRESS, "public", "datong_progress",
+                [(c, TEXT if c in {"deployment", "target", "source", "token"} else INT) for c in PROGRESS_COLUMNS],
+            ),
+            frames.relation(PARKED, "public", "datong_parked", [(c, TEXT) for c in PARKED_COLUMNS], identity="f"),
+        )  # fmt: skip
+
+    def feed(self, *items: bytes) -> None:
+        for item in items:
+            self.transactions.feed(item)
+
+    def parts(self) -> list[LogPart]:
+        return self.transactions.take(caught_up=True).parts
+
+
+def row(number: int) -> bytes:
+    return frames.insert(T, [str(number).encode(), b"v"])
+
+
+def progress(source: str, *, deployment: str = "dep", target: str = "chan", position: int = 50) -> bytes:
+    values = [deployment, target, source, position, 3, 1, 99, 7, "tok", 2]
+    return frames.insert(PROGRESS, [str(value).encode() for value in values])
+
+
+def parked_values(key: str = "k1", deployment: str = "dep") -> list[frames.Cell]:
+    named = {"deployment": deployment, "target": "chan", "id": key, "entity": "order", "key_text": 'order/["1"]'}
+    return [named.get(column, "0").encode() for column in PARKED_COLUMNS]
+
+
+def test_every_row_message_counts_and_only_wanted_rows_are_decoded() -> None:
+    stream = Stream()
+    stream.feed(frames.begin(100, xid=5), frames.insert(OTHER, [b"1"]), row(1), frames.insert(OTHER, [b"2"]), row(2))
+    assert stream.parts() == []
+    stream.feed(frames.commit(100, 120))
+    (part,) = stream.parts()
+    assert (part.order, part.first, part.end, part.last, part.identity) == (100, 0, 4, True, "5")
+    assert part.transaction == "5/0/64"
+    assert [change.index for change in part.rows] == [1, 3]
+    assert part.resume.order == 120 == stream.transactions.reached
+    assert stream.probed == ["reader.mid_tx", "reader.after_event"]
+
+
+def test_a_transaction_of_other_tables_only_moves_what_is_reached() -> None:
+    stream = Stream()
+    stream.feed(frames.begin(100), frames.insert(OTHER, [b"1"]), frames.commit(100, 120))
+    assert stream.parts() == []
+    assert stream.transactions.reached == 120
+
+
+def test_parts_are_bounded_by_rows_and_the_last_is_never_empty() -> None:
+    stream = Stream(part_rows=2)
+    stream.feed(frames.begin(100), *(row(n) for n in range(4)))
+    (first,) = stream.parts()
+    assert (first.first, first.end, first.last, first.resume.order) == (0, 2, False, 10)
+    stream.feed(frames.commit(100, 120))
+    (second,) = stream.parts()
+    assert (second.first, second.end, second.last, second.resume.order) == (2, 4, True, 120)
+    assert [change.index for change in second.rows] == [2, 3]
+
+
+def test_parts_are_bounded_by_bytes() -> None:
+    stream = Stream(part_bytes=1)
+    stream.feed(frames.begin(100), row(1), row(2), frames.commit(100, 120))
+    assert [(part.first, part.end, part.last) for part in stream.parts()] == [(0, 1, False), (1, 2, True)]
+
+
+def test_a_batch_is_full_after_about_a_thousand_rows() -> None:
+    stream = Stream(part_rows=5000)
+    stream.feed(frames.begin(100), *(row(n) for n in range(1500)))
+    full = [stream.transactions.full]
+    stream.feed(frames.commit(100, 120))
+    full.append(stream.transactions.full)
+    assert len(stream.parts()[0].rows) == 1500
+    full.append(stream.transactions.full)
+    assert full == [False, True, False]
+
+
+def test_a_keepalive_moves_on_only_between_transactions() -> None:
+    stream = Stream()
+    stream.feed(frames.keepalive(50))
+    assert stream.transactions.reached == 50
+    stream.feed(frames.begin(100), frames.keepalive(400))
+    assert stream.transactions.reached == 50
+    stream.feed(frames.commit(100, 120), frames.keepalive(90))
+    assert stream.transactions.reached == 120
+
+
+def test_an_apply_transaction_of_ours_is_recognised_by_its_first_rows() -> None:
+    stream = Stream()
+    stream.feed(frames.begin(100), progress(""), progress("web"), progress("crm", position=60), row(1), row(2))
+    stream.feed(frames.commit(100, 120))
+    (part,) = stream.parts()
+    lines = (ProgressRow("web", 50, 3, True, 99), ProgressRow("crm", 60, 3, True, 99))
+    assert part.record == ApplyRecord("dep", "chan", 7, "tok", 2, lines)
+    assert (part.rows, part.echo_rows, part.end) == ([], 2, 5)
+
+
+def test_the_lease_line_alone_makes_a_record_without_progress() -> None:
+    stream = Stream()
+    stream.feed(frames.begin(100), progress(""), frames.commit(100, 120))
+    assert stream.parts()[0].record == ApplyRecord("dep", "chan", 7, "tok", 2, ())
+
+
+@pytest.mark.parametrize(("deployment", "target"), [("other", "chan"), ("dep", "elsewhere")])
+def test_an_apply_of_another_deployment_or_target_is_a_users_transaction(deployment: str, target: str) -> None:
+    stream = Stream()
+    stream.feed(
+        frames.begin(100), progress("web", deployment=deployment, target=target), row(1), frames.commit(100, 120)
+    )
+    (part,) = stream.parts()
+    assert part.record is None
+    assert len(part.rows) == 1
+
+
+def test_a_progress_row_after_other_rows_marks_nothing_and_is_said() -> None:
+    stream = Stream()
+    stream.feed(frames.begin(100), row(1), progress("web"), frames.commit(100, 120))
+    batch = stream.transactions.take(caught_up=True)
+    assert batch.parts[0].record is None
+    assert [notice.event for notice in batch.notices] == ["record_out_of_place"]
+
+
+def test_a_logical_message_of_ours_is_an_apply_record() -> None:
+    move = ProgressMove("web", None, Progress(50, 3, False, 99))
+    text = record_text(TransactionHeader("dep", "chan", 7, "tok", 1, (move,))).encode()
+    stream = Stream()
+    stream.feed(frames.begin(100), frames.logical_message("datong", text), row(1), frames.commit(100, 120))
+    (part,) = stream.parts()
+    assert part.record == ApplyRecord("dep", "chan", 7, "tok", 1, (ProgressRow("web", 50, 3, False, 99),))
+    assert part.echo_rows == 1
+
+
+def test_messages_of_others_mark_nothing() -> None:
+    foreign = record_text(TransactionHeader("other", "chan", 7, "tok", 1, ())).encode()
+    stream = Stream()
+    stream.feed(
+        frames.begin(100),
+        frames.logical_message("datong", foreign),
+        frames.logical_message("datong", b"\xff nonsense"),
+        frames.logical_message("app", b"x"),
+        row(1),
+        frames.commit(100, 120),
+    )
+    stream.feed(frames.logical_message("datong", b"[]", transactional=False))
+    batch = stream.transactions.take(caught_up=True)
+    assert batch.parts[0].record is None
+    assert [notice.event for notice in batch.notices] == ["foreign_message"]
+
+
+def test_parked_keys_come_and_go() -> None:
+    stream = Stream()
+    stream.feed(frames.begin(100), progress("web"), frames.insert(PARKED, parked_values()))
+    stream.feed(frames.delete(PARKED, parked_values("k0")), frames.insert(PARKED, parked_values("x", "other")))
+    stream.feed(frames.commit(100, 120))
+    (part,) = stream.parts()
+    assert part.parked == (
+        ParkedKey("k1", "order", 'order/["1"]', True),
+        ParkedKey("k0", "order", 'order/["1"]', False),
+    )
+    assert part.echo_rows == 0
+
+
+def test_an_alter_gives_a_new_table_and_the_same_layout_the_same_object() -> None:
+    stream = Stream()
+    stream.feed(frames.begin(100), row(1), frames.commit(100, 110))
+    again = frames.relation(T, "public", "t", [("id", INT), ("v", TEXT)], keys=["id"])
+    stream.feed(frames.begin(200), again, row(2), frames.commit(200, 210))
+    wider = frames.relation(T, "public", "t", [("id", INT), ("extra", TEXT), ("v", TEXT)], keys=["id"])
+    stream.feed(frames.begin(300), wider, frames.insert(T, [b"3", b"x", b"v"]), frames.commit(300, 310))
+    batch = stream.transactions.take(caught_up=True)
+    first, second, third = (part.rows[0] for part in batch.parts)
+    assert first.table is second.table
+    assert [column.name for column in third.table.columns] == ["id", "extra", "v"]
+    assert third.after is not None
+    assert (third.after[0], third.after[2]) == (3, "v")
+    assert [notice.event for notice in batch.notices] == ["column_new"]
+
+
+def test_a_mapped_column_that_goes_halts_at_that_place() -> None:
+    stream = Stream()
+    stream.feed(frames.begin(0x300))
+    with pytest.raises(HaltError, match=r"SCHEMA_CHANGED: table public\.t has no column v at 0/300"):
+        stream.feed(frames.relation(T, "public", "t", [("id", INT)], keys=["id"]))
+
+
+def test_a_mapped_column_of_a_type_that_cannot_be_read_halts_and_an_unmapped_one_is_passed_over() -> None:
+    columns = [("id", INT), ("v", TEXT), ("place", POINT), ("gone", 7777)]
+    announced = frames.relation(T, "public", "t", columns, keys=["id"])
+    stream = Stream()
+    stream.feed(announced, frames.begin(100), frames.insert(T, [b"1", b"v", b"(1,2)", b"?"]), frames.commit(100, 120))
+    assert stream.parts()[0].rows[0].after == (1, "v", ABSENT, ABSENT)
+    for column, shown in (("place", "point"), ("gone", "oid 7777")):
+        with pytest.raises(HaltError, match=rf"UNSUPPORTED_TYPE: column public\.t\.{column} is of type {shown}"):
+            Stream(mapped=("id", column), announce=False).feed(announced)
+
+
+def test_an_enum_label_that_was_added_later_renews_the_layout() -> None:
+    stream = Stream()
+    stream.feed(frames.relation(T, "public", "t", [("id", INT), ("v", MOOD)], keys=["id"]))
+    stream.types.labels = ("sad", "happy")
+    stream.feed(frames.begin(100), frames.insert(T, [b"1", b"happy"]), frames.insert(T, [b"2", b"renamed since"]))
+    stream.feed(frames.commit(100, 110))
+    first, second = stream.parts()[0].rows
+    assert first.table.columns[1].type.labels == ("sad", "happy")
+    assert first.after == (1, "happy")
+    assert second.after == (2, "renamed since")
+    assert stream.types.asked == 2
+
+
+def test_a_truncate_is_said_and_is_not_a_row() -> None:
+    stream = Stream()
+    stream.feed(frames.begin(100), frames.truncate(T, OTHER), frames.commit(100, 120))
+    batch = stream.transactions.take(caught_up=True)
+    assert batch.parts == []
+    assert [(notice.event, notice.order) for notice in batch.notices] == [("truncate_seen", 100)]
+
+
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [
+        ([frames.data_frame(b"S\0\0")], "UNSUPPORTED_EVENT.*'S'.*0/A"),
+        ([b"x"], "LOG_UNREADABLE"),
+        ([b""], "LOG_UNREADABLE"),
+        ([row(1)], "LOG_UNREADABLE.*outside"),
+        ([frames.begin(100), frames.begin(200)], "LOG_UNREADABLE.*BEGIN inside"),
+        ([frames.begin(5)], "LOG_UNREADABLE.*commits before"),
+        ([frames.begin(100), frames.commit(101, 120)], "LOG_UNREADABLE.*does not fit"),
+        ([frames.begin(0x100), frames.insert(999, [b"1"])], "LOG_UNREADABLE.*not announced.*0/100"),
+        ([frames.begin(100), frames.insert(T, [b"1"])], "LOG_UNREADABLE.*1 columns, not 2"),
+    ],
+)
+def test_what_cannot_be_read_halts_with_a_name_and_a_place(items: list[bytes], said: str) -> None:
+    stream = Stream()
+    with pytest.raises(HaltError, match=said):
+        stream.feed(*items)
