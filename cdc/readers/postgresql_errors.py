@@ -23,6 +23,7 @@ _LOGIN_REFUSED: Final = (
     "no pg_hba.conf entry",
     "is not permitted to log in",
 )
+_TLS_REFUSED: Final = ("certificate", "does not match host name", "server does not support SSL")
 _REPLICATION_REFUSED: Final = ("replication role to start walsender", "permission denied to start WAL sender")
 
 
@@ -49,9 +50,11 @@ def connection_refused(error: psycopg.Error, address: Address) -> DatongError:
         )  # fmt: skip
     if any(words in said for words in _LOGIN_REFUSED) or ("role" in said and "does not exist" in said):
         return HaltError(
-            "LOGIN_REFUSED", f"{address} refused role {address.user}: {said}",
+            "ACCESS_DENIED", f"{address} refused role {address.user}: {said}",
             "correct the user and password in the channel's url, or pg_hba.conf",
         )  # fmt: skip
+    if any(words in said for words in _TLS_REFUSED):
+        return HaltError("TLS_REFUSED", f"{address}: {said}", "correct the channel's tls, or the server's certificate")
     if "database" in said and "does not exist" in said:
         return HaltError("DATABASE_MISSING", f"{address}: {said}", "correct the database in the channel's url")
     return TransientError(f"cannot connect to {address}: {said}")
@@ -68,7 +71,7 @@ def translated(error: psycopg.Error, address: Address, doing: str, mend: str = "
             "SLOTS_EXHAUSTED", where, "raise max_replication_slots and max_wal_senders, restart the server"
         )
     if state.startswith("28"):
-        return HaltError("LOGIN_REFUSED", where, "correct the user and password in the channel's url")
+        return HaltError("ACCESS_DENIED", where, "correct the user and password in the channel's url")
     # 55006 object_in_use, 55P03 lock_not_available
     if not state or state[:2] in _TRANSIENT_CLASSES or state in {"55006", "55P03"}:
         return TransientError(where)

@@ -50,7 +50,7 @@ def check_slot(slot: SlotFacts | None, name: str, address: Address, position: Po
             f"replication slot {name} on {address} is of plugin {slot.plugin} and database {slot.database}",
             f"SELECT pg_drop_replication_slot('{name}'); if it is not in use",
         )
-    if slot.status == _LOST or slot.restart_lsn is None or slot.confirmed_lsn is None:
+    if slot.status == _LOST or slot.reason or slot.restart_lsn is None or slot.confirmed_lsn is None:
         why = slot.reason or "the server removed what it had kept (max_slot_wal_keep_size)"
         raise HaltError("SLOT_LOST", f"replication slot {name} on {address} was invalidated: {why}", RESYNC)
     if position is not None and max(slot.confirmed_lsn, slot.restart_lsn) > position.order:

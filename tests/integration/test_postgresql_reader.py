@@ -9,13 +9,14 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import psycopg
 import pytest
 
-from cdc.demo.servers import PostgreSQL
+from cdc.demo.servers import PostgreSQL, certificates
 from cdc.errors import HaltError, TransientError
 from cdc.faults import InjectedFaultError
 from cdc.model import LogPart, ParkedKey, Position, ProgressRow, RowChange
@@ -24,7 +25,7 @@ from cdc.readers.pgoutput import lsn_number
 from cdc.readers.postgresql_reader import PostgreSQLReader
 from cdc.readers.postgresql_slot import drop_slot
 from sinks.bookkeeping import CREATE_POSTGRESQL, record_text
-from sinks.connections import Address, connect_postgresql
+from sinks.connections import Address, Tls, connect_postgresql
 from sinks.contract import Progress, ProgressMove, TransactionHeader
 from tests.servers import PostgreSQLDatabase, server_folder
 from tests.tcp_proxy import TcpProxy
@@ -208,8 +209,8 @@ def _differs(log: Log, plain: psycopg.Connection[Any], number: int, index: int, 
     selected, text = row
     if selected is not None and of_a_float:
         selected = float(text)
-    elif selected is not None and type_name in {"json", "jsonb"}:
-        if json.loads(str(got)) != selected:
+    elif text is not None and type_name in {"json", "jsonb"}:
+        if json.loads(str(got)) != json.loads(text):
             return f"{got!r} means something else"
         selected = got
     elif selected is not None and type_name == "char(10)":
@@ -747,7 +748,7 @@ def test_refused_logins_and_missing_privileges_halt_with_the_statement(log: Log)
     log.reader({"t": "id"})  # makes the publication
     try:
         wrong = log.address(user=role, password="wrong-canary")
-        with pytest.raises(HaltError, match="LOGIN_REFUSED") as caught:
+        with pytest.raises(HaltError, match="ACCESS_DENIED") as caught:
             log.reader({"t": "id"}, address=wrong, publish=False).open(None)
         assert "canary" not in str(caught.value)
         ours = log.address(user=role, password="canary-pw")
@@ -833,6 +834,23 @@ def test_a_caller_that_does_not_read_keeps_its_connection(log: Log) -> None:
         assert log.slot(reader, "active_pid") == pid
     finally:
         log.execute(f"ALTER DATABASE {log.database.name} RESET wal_sender_timeout")
+
+
+def test_a_verified_tls_connection_reads_a_large_transaction_and_a_wrong_authority_halts() -> None:
+    with server_folder() as folder, contextlib.ExitStack() as stack:
+        made, others = certificates(folder / "tls"), certificates(folder / "others")
+        server = stack.enter_context(PostgreSQL(folder / "pg", tls=made))
+        log = Log(PostgreSQLDatabase(server, "postgres"), stack)
+        log.deployment = "dep"
+        log.execute("CREATE TABLE t (id int PRIMARY KEY, v text)")
+        verified = replace(log.address(), tls=Tls(str(made.ca)))
+        reader = log.opened({"t": "id v"}, address=verified)
+        log.execute("INSERT INTO t SELECT n, repeat('x', n) FROM generate_series(1, 5000) n")
+        parts = log.read_until(reader, lambda parts: any(part.last for part in parts))
+        assert [row.after for part in parts for row in part.rows] == [(n, "x" * n) for n in range(1, 5001)]
+        wrong = log.reader({"t": "id"}, address=replace(verified, tls=Tls(str(others.ca))), publish=False)
+        with pytest.raises(HaltError, match="TLS_REFUSED"):
+            wrong.open(None)
 
 
 @pytest.mark.parametrize("reading", [True, False], ids=["reading", "not reading"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import secrets
+import time
 from collections.abc import Collection, Mapping
 
 import pytest
@@ -299,3 +302,35 @@ def test_what_cannot_be_read_halts_with_a_name_and_a_place(items: list[bytes], s
     stream = Stream()
     with pytest.raises(HaltError, match=said):
         stream.feed(*items)
+
+
+def test_a_damaged_stream_halts_with_nothing_but_our_own_error() -> None:
+    seed = secrets.randbits(32)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    columns = [("id", INT), ("v", MOOD)]
+    healthy = [
+        frames.relation(T, "public", "t", columns, keys=["id"]),
+        frames.begin(100), progress("web"), row(1), frames.insert(PARKED, parked_values()), frames.truncate(T),
+        frames.logical_message("datong", b"[1]"), frames.delete(PARKED, parked_values()), frames.keepalive(90),
+        frames.commit(100, 120), frames.begin(200), row(2), frames.update(T, [b"2", b"w"], old=[b"1", None], kind="K"),
+        frames.commit(200, 220),
+    ]  # fmt: skip
+    deadline = time.monotonic() + 2
+    halted = whole = 0
+    while time.monotonic() < deadline:
+        stream = Stream()
+        items = [bytearray(item) for item in healthy]
+        for _ in range(rng.randrange(1, 4)):
+            victim = rng.choice(items)
+            if victim and rng.random() < 0.5:
+                del victim[rng.randrange(len(victim)) :]
+            elif victim:
+                victim[rng.randrange(len(victim))] = rng.randrange(256)
+        try:
+            stream.feed(*map(bytes, items))
+            whole += 1
+        except HaltError:
+            halted += 1
+    assert halted > 20
+    assert whole > 20
