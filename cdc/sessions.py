@@ -175,7 +175,7 @@ def open_reader(address: Address, wanted: Wanted, options: ReaderOptions) -> Rea
         from cdc.readers.postgresql_reader import PostgreSQLReader
 
         return PostgreSQLReader(address, wanted, options)
-    from cdc.readers.mysql_reader import MySQLReader
+    from cdc.readers.mysql import MySQLReader
 
     return MySQLReader(address, wanted, options)
 

@@ -16,6 +16,7 @@ from cdc.capture.state import CaptureState
 from cdc.control import Control
 from cdc.loop_guard import GuardRecord, LoopGuard
 from cdc.model import ApplyRecord, LogPart
+from sinks.bookkeeping import LEASE_TOKEN
 from transforms.tables import Engine
 
 MAX_THREADS = 256  # connections of ours whose transactions are counted; one is open at a time
@@ -84,16 +85,16 @@ class Echoes:
             record = hit.record
         if record is None:
             return None
-        if hit is None:
+        if hit is None and record.token != LEASE_TOKEN:
             self._control.alarm("guard_misses")
             log.warning(
                 "guard_lost",
                 transaction=part.transaction,
                 hint="Redis did not know this apply transaction; the log did",
             )
-        else:
+        elif hit is not None:
             self.passed.append(identity)
-        if self._by_thread and part.identity:
+        if self._by_thread and part.identity and record.token != LEASE_TOKEN:
             self._count(part.identity)
         return record
 
