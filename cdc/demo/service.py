@@ -131,8 +131,8 @@ class Service:
                 words = (entry / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
             except (FileNotFoundError, ProcessLookupError, PermissionError):
                 continue
-            ours = str(self._configuration) in words and any("datong" in word or "cdc." in word for word in words[:4])
-            if ours and exists(int(entry.name)):
+            program = any(Path(word).name == "datong" or word.startswith("cdc.") for word in words[:4])
+            if program and str(self._configuration) in words and exists(int(entry.name)):
                 found.append((int(entry.name), words))
         return sorted(found)
 

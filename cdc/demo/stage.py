@@ -101,7 +101,13 @@ class Stage:
         write_private(self.environment_file, "".join(lines))
 
     def server_of(self, side: SideName) -> MariaDB | PostgreSQL:
-        return {"website": self.website, "miniapp": self.miniapp, "crm": self.crm}[side]
+        match side:
+            case "website":
+                return self.website
+            case "miniapp":
+                return self.miniapp
+            case "crm":
+                return self.crm
 
     def connect(self, side: SideName) -> Side:
         """A connection as the channel's own application has one."""

@@ -1,0 +1,256 @@
+"""`datong demo --check`: a workload through real databases, then the verdict, from outside the product. Guards I1, I2, I3.
+
+Bounded: every wait has a deadline, and the service is killed rather than waited for. What it believes comes from plain SELECTs, from the
+databases' own logs and from the workload's record; only rows_applied, echoes_dropped and parked are the service's own words.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Final, Self
+
+from cdc.demo.business import KINDS, SIDES, Kind, SideName, Step, Stock
+from cdc.demo.expectation import TABLES
+from cdc.demo.record import Record
+from cdc.demo.service import Service
+from cdc.demo.sides import Side
+from cdc.demo.stage import DATABASES, Stage
+from cdc.demo.verdict import Result, balance, differences
+from cdc.demo.workload import Plan, marker_of, seed_things
+from cdc.demo.write_counter import RowEventCounter, row_event_counter
+from cdc.sabotage import VARIABLE
+
+READY_SECONDS: Final = 20.0
+WORK_SECONDS: Final = 15.0
+CONVERGE_SECONDS: Final = 12.0
+QUIET_SECONDS: Final = 2.0
+SETTLE_SECONDS: Final = 5.0  # how long the logs may take to fall silent once the rows are as they should be
+MARKER_PAUSE_SECONDS: Final = 0.05
+MARKER_PATIENCE_SECONDS: Final = 5.0
+SHOWN_DIFFERENCES: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class CheckOptions:
+    """`transactions`: random ones per side, after the script."""
+
+    seed: int
+    transactions: int = 200
+    sabotage: str | None = None
+    keep: bool = False
+
+
+def check(options: CheckOptions, result: Result) -> None:
+    """Run it all and fill in the result; raises what went wrong where it could not even be judged."""
+    began = time.monotonic()
+    try:
+        with Stage(keep=options.keep) as stage, ExitStack() as stack:
+            say(f"seed {options.seed}; starting MariaDB twice, PostgreSQL and Redis in {stage.folder}")
+            things = seed_things()
+            stage.set_up(things)
+            environment = dict(stage.environment)
+            if options.sabotage:
+                environment[VARIABLE] = f"{options.sabotage}:{stage.folder / 'sabotaged'}"
+                say(f"sabotage: {options.sabotage}")
+            service = Service(stage.configuration, environment, stage.admin_port, stage.token)
+            stack.callback(service.stop)
+            service.start()
+            service.wait_until_ready(READY_SECONDS)
+            say(f"the service is ready, {time.monotonic() - began:.1f} s after the start")
+            record = Record()
+            record.seed(things)
+            _Check(options, stage, service, record, result, stack).run()
+    finally:
+        result.seconds = time.monotonic() - began
+
+
+@dataclass(slots=True)
+class _Check:
+    options: CheckOptions
+    stage: Stage
+    service: Service
+    record: Record
+    result: Result
+    stack: ExitStack
+    counted: Counter[tuple[SideName, Kind]] = field(default_factory=Counter)
+
+    def run(self) -> None:
+        counters = {side: self.stack.enter_context(self._counter(side)) for side in SIDES}
+        readers = {side: self.stack.enter_context(self.stage.connect(side)) for side in SIDES}
+        with _Markers(self.stage, self.record) as markers:
+            self._work()
+        self.result.latencies_ms = markers.latencies_ms
+        self.result.transactions = self.record.transactions
+        say(
+            f"{self.record.transactions} transactions committed, {self.record.rows} row changes; waiting until all sides are equal"
+        )
+        found = self._converge(readers)
+        self._until_quiet(counters)
+        found = found and self._differences(readers)  # a loop may still bend what was equal
+        self._judge_rows(found)
+        self._judge_logs()
+        self._ask_service()
+        self.result.error = None
+
+    def _counter(self, side: SideName) -> RowEventCounter:
+        return row_event_counter(self.stage.server_of(side), DATABASES[side])
+
+    # -- the workload
+
+    def _work(self) -> None:
+        """All sides at once, each on its own keys: the script, then random transactions."""
+        deadline = time.monotonic() + WORK_SECONDS
+        with ThreadPoolExecutor(len(SIDES)) as pool:
+            for future in [pool.submit(self._work_on, side, deadline) for side in SIDES]:
+                future.result()
+
+    def _work_on(self, side: SideName, deadline: float) -> None:
+        plan = Plan(side, random.Random(f"{self.options.seed}/{side}"))  # noqa: S311 - a workload, not a secret
+        with self.stage.connect(side) as connected:
+            for transaction in plan.script():
+                connected.write(transaction)
+                self.record.commit(side, transaction)
+                plan.done(transaction)
+            for _ in range(self.options.transactions):
+                if time.monotonic() > deadline:
+                    say(f"{side}: out of time, the workload ends early")
+                    return
+                transaction = plan.anything()
+                connected.write(transaction)
+                self.record.commit(side, transaction)
+                plan.done(transaction)
+
+    # -- the verdict
+
+    def _converge(self, readers: dict[SideName, Side]) -> list[str]:
+        """Wait until every side holds what the record says; what still differs at the deadline."""
+        deadline = time.monotonic() + CONVERGE_SECONDS
+        while (found := self._differences(readers)) and time.monotonic() < deadline:
+            if self.service.pid() is None:
+                say("the service has ended")
+                break
+            time.sleep(0.1)
+        return found
+
+    def _differences(self, readers: dict[SideName, Side]) -> list[str]:
+        contents = {(side, kind): readers[side].read(kind) for side in SIDES for kind in KINDS}
+        found = list(differences(self.record, contents))
+        self.result.lost = sum(difference.verdict == "lost" for difference in found)
+        self.result.diverged = sum(difference.verdict == "diverged" for difference in found)
+        return [str(difference) for difference in found]
+
+    def _judge_rows(self, found: Sequence[str]) -> None:
+        rows = len(self.record.present())
+        for line in found[:SHOWN_DIFFERENCES]:
+            say(line)
+        if found:
+            say(f"{len(found)} rows are not as the workload left them")
+        else:
+            say(f"all three sides hold the same {rows} rows, value by value")
+
+    def _until_quiet(self, counters: dict[SideName, RowEventCounter]) -> None:
+        """Count the logs until nothing was written for two seconds. Where they do not fall silent, end the service and count on."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        self._count(counters)
+        while True:
+            time.sleep(QUIET_SECONDS)
+            moved = self._count(counters)
+            if not moved:
+                return
+            if time.monotonic() > deadline:
+                say(f"still {moved} row events in {QUIET_SECONDS:.0f} s, although nobody writes: ending the service")
+                self.service.kill()
+                self._count(counters)
+                return
+
+    def _count(self, counters: dict[SideName, RowEventCounter]) -> int:
+        before = self.counted.total()
+        for side, counter in counters.items():
+            events = {table: found.total for (_, table), found in counter.take().items()}
+            for kind in KINDS:
+                self.counted[side, kind] += events.get(TABLES[side, kind].name, 0)
+        return self.counted.total() - before
+
+    def _judge_logs(self) -> None:
+        balances = balance(self.record, self.counted)
+        self.result.loops = sum(line.excess for line in balances)
+        self.result.unlogged = sum(line.deficit for line in balances)
+        for line in balances:
+            if line.excess or line.deficit:
+                say(str(line))
+        if not self.result.loops and not self.result.unlogged:
+            say(f"{self.counted.total()} row events in the three logs, each of them explained")
+
+    def _ask_service(self) -> None:
+        status = self.service.ask("/api/status")
+        if status is None:
+            raise RuntimeError("the service does not answer at its admin address")
+        for channel in status["channels"].values():
+            self.result.rows_applied += channel["apply"]["rows"]
+            self.result.parked += channel["apply"]["parked"]
+            self.result.echoes_dropped += channel["capture"]["echoes"]
+
+
+class _Markers:
+    """Times changes from COMMIT on one side to a SELECT on another, while it is entered: one marker row per side, by turns."""
+
+    def __init__(self, stage: Stage, record: Record) -> None:
+        self._stage = stage
+        self._record = record
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(1)
+        self.latencies_ms: list[float] = []
+
+    def __enter__(self) -> Self:
+        self._running = self._pool.submit(self._run)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        try:
+            self._running.result()
+        finally:
+            self._pool.shutdown()
+
+    def _run(self) -> None:
+        with self._connections() as sides:
+            while True:
+                for source in SIDES:
+                    if self._stop.wait(MARKER_PAUSE_SECONDS):
+                        return
+                    self._time_one(source, sides)
+
+    @contextmanager
+    def _connections(self) -> Iterator[dict[SideName, Side]]:
+        with ExitStack() as stack:
+            yield {side: stack.enter_context(self._stage.connect(side)) for side in SIDES}
+
+    def _time_one(self, source: SideName, sides: dict[SideName, Side]) -> None:
+        key = marker_of(source)
+        before = self._record.present()[key]
+        assert isinstance(before, Stock)
+        after = replace(before, quantity=before.quantity + 1)
+        transaction = (Step(key, before, after),)
+        sides[source].write(transaction)
+        (committed,) = self._record.commit(source, transaction)
+        waiting = [side for side in SIDES if side != source]
+        while waiting and time.monotonic() < committed.at + MARKER_PATIENCE_SECONDS:
+            for side in list(waiting):
+                rows = sides[side].read(Stock, [key])
+                if rows.get(key.name) == (key.name, after.quantity):
+                    self.latencies_ms.append((time.monotonic() - committed.at) * 1000)
+                    waiting.remove(side)
+            time.sleep(0.001)
+
+
+def say(text: str) -> None:
+    """One line of progress; the result alone goes to standard output."""
+    print(text, file=sys.stderr, flush=True)
