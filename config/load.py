@@ -7,6 +7,7 @@ to mend. No message holds a value that came from the environment or a file.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin
@@ -21,6 +22,7 @@ from config.models import Configuration, Document, Section
 from transforms.compile import did_you_mean
 from transforms.compiled import Problem
 
+_QUOTED: Final = re.compile(r"'([^']+)'")
 _SECTIONS: Final = ("channels", "entities", "mappings")
 
 
@@ -91,7 +93,7 @@ def _fit(raw: dict[Any, Any]) -> tuple[Document | None, list[Problem]]:
     try:
         return Document.model_validate(raw), []
     except pydantic.ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=True)
+        first = error.errors(include_url=False, include_context=True)
     problems = list(dict.fromkeys(_problem(found, raw) for found in first))
     pruned = copy.deepcopy(raw)
     for found in first:
@@ -133,7 +135,9 @@ def _problem(found: Any, raw: dict[Any, Any]) -> Problem:
         case "missing":
             return Problem(path, "is missing")
         case "literal_error":
-            return Problem(path, f"must be {context['expected']}")
+            expected = str(context["expected"])
+            hint = did_you_mean(str(found["input"]), _QUOTED.findall(expected))
+            return Problem(path, f"must be {expected}{hint}")
         case "value_error":
             return Problem(path, str(context["error"]))
         case "string_pattern_mismatch":

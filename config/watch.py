@@ -91,7 +91,7 @@ def _stat(path: Path) -> tuple[str, int, int, int]:
         status = path.stat()
     except OSError:
         return str(path), 0, 0, -1
-    return str(path), status.st_mtime_ns, status.st_ino, status.st_size
+    return str(path), max(status.st_mtime_ns, status.st_ctime_ns), status.st_ino, status.st_size
 
 
 def _summary(refused: ConfigurationRefused) -> str:

@@ -13,13 +13,32 @@ from typing import Any, Final
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
-from ruamel.yaml.tokens import AliasToken, AnchorToken, TagToken
+from ruamel.yaml.tokens import (
+    AliasToken,
+    AnchorToken,
+    BlockEndToken,
+    BlockMappingStartToken,
+    BlockSequenceStartToken,
+    FlowMappingEndToken,
+    FlowMappingStartToken,
+    FlowSequenceEndToken,
+    FlowSequenceStartToken,
+    TagToken,
+)
 
 from transforms.compiled import Problem
 
 MAX_BYTES: Final = 1024 * 1024
 _LEADING_ZERO: Final = re.compile(r"[+-]?0[0-9_]+")
 _PREFIX: Final = "tag:yaml.org,2002:"
+_MAX_DEPTH: Final = 50
+_FORBIDDEN: Final[dict[type, str]] = {
+    AliasToken: "aliases (*name)",
+    AnchorToken: "anchors (&name)",
+    TagToken: "tags (!name)",
+}
+_OPENING: Final = (FlowSequenceStartToken, FlowMappingStartToken, BlockSequenceStartToken, BlockMappingStartToken)
+_CLOSING: Final = (FlowSequenceEndToken, FlowMappingEndToken, BlockEndToken)
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -39,34 +58,34 @@ def read_text(path: Path) -> tuple[str, list[Problem]]:
 
 def parse(text: str) -> tuple[Any, list[Problem]]:
     """Return the document as dicts, lists and scalars; None with problems where it is not usable at all."""
+    problems: list[Problem] = []
     try:
-        if problems := _forbidden_tokens(text):
+        problems = _forbidden_tokens(text)
+        if problems:
             return None, problems
         node = YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
         return None, [Problem(_line(error.problem_mark), f"not valid YAML: {error.problem or error.context}")]
     except (YAMLError, ValueError) as error:
         return None, [Problem("line 1", f"not valid YAML: {str(error).splitlines()[0]}")]
-    except RecursionError:
-        return None, [Problem("line 1", "not usable: it is nested too deeply")]
     if node is None:
         return None, [Problem("line 1", "the file is empty")]
-    problems = []
-    try:
-        return _value(node, "", problems), problems
-    except RecursionError:
-        return None, [Problem("line 1", "not usable: it is nested too deeply")]
+    return _value(node, "", problems), problems
 
 
 def _forbidden_tokens(text: str) -> list[Problem]:
     if match := _CONTROL.search(text):
         return [Problem(f"line {text.count(chr(10), 0, match.start()) + 1}", "a control character is not allowed")]
-    names = {AliasToken: "aliases (*name)", AnchorToken: "anchors (&name)", TagToken: "tags (!name)"}
-    return [
-        Problem(_line(token.start_mark), f"{names[type(token)]} are not allowed here")
-        for token in YAML(typ="safe", pure=True).scan(text)
-        if type(token) in names
-    ]
+    problems = []
+    depth = 0
+    for token in YAML(typ="safe", pure=True).scan(text):
+        if what := _FORBIDDEN.get(type(token)):
+            problems.append(Problem(_line(token.start_mark), f"{what} are not allowed here"))
+        # Tokens come as they are read: what is nested without end is left before it costs anything.
+        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+        if depth > _MAX_DEPTH:
+            return [*problems, Problem(_line(token.start_mark), f"is nested deeper than {_MAX_DEPTH}")]
+    return problems
 
 
 def _line(mark: Any) -> str:
