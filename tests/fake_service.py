@@ -1,11 +1,13 @@
 """The real supervisor and admin server over fake roles: `python tests/fake_service.py FOLDER`, steered by the files in it.
 
-`settings.json` is followed as the configuration file is; `roles.json` is what the roles do. No database, no Redis.
+`settings.json` stands in for the configuration, or `datong.yaml` is one and is followed as in earnest; `roles.json` is what the
+roles do. No database, no Redis.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -15,9 +17,11 @@ from cdc.errors import TransientError
 from cdc.health import RoleKey
 from cdc.redis_connection import RedisAddress
 from cdc.supervisor.admin_feed import AdminFeed, CannotListenError, listen
+from cdc.supervisor.following import ConfigurationFollower
 from cdc.supervisor.probes import Probes
-from cdc.supervisor.runner import Supervisor
+from cdc.supervisor.runner import Follower, Supervisor
 from cdc.supervisor.settings import AdminSettings, MappingLine, ServiceSettings
+from config.watch import ConfigWatch
 
 
 class FakeFollower:
@@ -61,7 +65,11 @@ def settings_of(folder: Path, said: dict) -> ServiceSettings:
 def main() -> int:
     folder = Path(sys.argv[1])
     logs.configure()
-    follower = FakeFollower(folder)
+    path = folder / "datong.yaml"
+    follower: Follower = (
+        ConfigurationFollower(path, ConfigWatch(path, os.environ)) if path.exists() else FakeFollower(folder)
+    )
+    logs.SECRETS.know(follower.settings.secrets)
     broken = folder / "redis.down"
 
     def redis_probe() -> None:

@@ -86,6 +86,12 @@ class FakeService:
         self._said["roles"] = [role.split(".") for role in roles]
         self._write("settings.json", self._said)
 
+    def use_file(self, text: str) -> Path:
+        """Follow a real configuration file instead; `PORT` in it is the service's port."""
+        path = self.folder / "datong.yaml"
+        path.write_text(text.replace("PORT", str(self.port)))
+        return path
+
     def behave(self, role: str, do: str | int | None = None, **facts: Any) -> None:
         self._roles[role] = {"do": do, "facts": facts}
         self._write("roles.json", self._roles)

@@ -20,6 +20,7 @@ from cdc.supervisor.settings import is_loopback
 
 BODY_LIMIT_BYTES: Final = 64 << 10
 BODY_SECONDS: Final = 10.0
+MOST_HEADERS: Final = 100
 
 _ONLY_ONCE: Final = (
     b"host",
@@ -89,6 +90,8 @@ class Exchange:
         self.port: int = server[1] if server else 0
         self._receive = receive
         self._headers: dict[bytes, bytes] = {}
+        if len(scope["headers"]) > MOST_HEADERS:
+            raise Refused(431, f"a request may have {MOST_HEADERS} headers", {"connection": "close"})
         for name, value in scope["headers"]:
             if name in self._headers and name in _ONLY_ONCE:
                 raise Refused(400, f"the header {name.decode()} came twice")

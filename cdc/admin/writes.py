@@ -53,7 +53,30 @@ class Writes:
         return etag
 
     def _toggle(self, access: Access, name: str, enabled: bool, who: str, if_match: str) -> str:
-        raise NotImplementedError
+        from config.edit import EditConflict, EditRefused, UnknownMapping, etag, set_mapping_enabled
+        from config.load import ConfigurationRefused
+
+        path = Path(access.configuration)
+        try:
+            store = _open(access)
+            try:
+                store.open()  # what cannot be audited is not done
+                changed = set_mapping_enabled(path, name, enabled, if_match=if_match or None)
+                store.audit(who, "mapping", name, str(enabled is not changed).lower(), str(enabled).lower())
+            finally:
+                store.close()
+            log.info("admin.mapping_set", mapping=name, enabled=enabled, changed=changed, who=who)
+            return etag(path)
+        except EditConflict as error:
+            raise Refused(412, str(error)) from None
+        except UnknownMapping as error:
+            raise Refused(404, str(error)) from None
+        except (EditRefused, ConfigurationRefused) as error:
+            raise Refused(409, str(error).replace("\n", "; ")) from None
+        except DatongError as error:
+            raise Refused(503, str(error)) from None
+        except OSError as error:
+            raise Refused(503, f"{path}: {error.strerror}") from None
 
     async def pause(self, channel: str, roles: Sequence[str], paused: bool, who: str) -> None:
         write = partial(self._pause, self._access, channel, roles, paused, who)
@@ -63,6 +86,7 @@ class Writes:
         try:
             store = _open(access)
             try:
+                store.open()
                 before = store.paused()
                 for role in roles:
                     was = (channel, role) in before

@@ -36,12 +36,13 @@ def _common() -> argparse.ArgumentParser:
 
 def _parser() -> argparse.ArgumentParser:
     common = _common()
+    # Options of its own: `set_defaults` would reach into those shared with the subparsers, which then overwrite `-c` with None.
     parser = argparse.ArgumentParser(
         prog="datong",
         description="Two-way change data capture between MySQL, MariaDB and PostgreSQL.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[common],
+        parents=[_common()],
         allow_abbrev=False,
     )
     parser.set_defaults(config=None, debug=False)
@@ -113,6 +114,8 @@ def _parked(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) ->
     retry.set_defaults(command=_late("parked", "retry"))
     drop = verbs.add_parser("drop", parents=[common])
     drop.set_defaults(command=_late("parked", "drop"))
+    for each in (show, retry, drop):
+        each.add_argument("--channel", help="where it waits, if it waits in several")
     show.add_argument("id", metavar="ID")
     retry.add_argument("id", metavar="ID", nargs="?", help="one change; all of them without it")
     drop.add_argument("id", metavar="ID")
