@@ -10,6 +10,7 @@ import itertools
 import os
 import re
 import secrets
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,9 +28,12 @@ from pymysql.constants import ER
 from pymysql.cursors import Cursor
 
 from cdc.demo.servers import MariaDB, MySQL, PostgreSQL, Redis, Server
+from cdc.demo.servers.process import exists
 from tests import container_servers
 from tests.tcp_proxy import TcpProxy
 from tests.waiting import await_that
+
+_FOLDER = "datong-test-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +96,19 @@ class RedisDatabase:
 @contextmanager
 def server_folder() -> Iterator[Path]:
     """A short path below /tmp that the account `postgres` may enter too; pytest's own is long and private."""
-    with tempfile.TemporaryDirectory(prefix="datong-test-", ignore_cleanup_errors=True) as folder:
+    _remove_folders_of_the_dead()
+    prefix = f"{_FOLDER}{os.getpid()}-"
+    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o711)
         yield Path(folder)
+
+
+def _remove_folders_of_the_dead() -> None:
+    """A session that was killed leaves hundreds of megabytes."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
+        owner = folder.name.removeprefix(_FOLDER).split("-")[0]
+        if owner.isdigit() and not exists(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -90,8 +90,7 @@ def test_a_server_dies_with_a_starter_that_is_killed(kind: str, folder: Path) ->
     ) as starter:
         assert starter.stdout
         pids = [int(pid) for pid in starter.stdout.readline().split()]
-        assert pids
-        assert all(exists(pid) for pid in pids)
+        assert exists(pids[0])  # the others may be a backend that has just ended
         starter.send_signal(signal.SIGKILL)
     await_that(lambda: none_left(pids), message=f"the end of {pids}")
 
@@ -332,7 +331,8 @@ def test_a_proxy_in_front_of_nothing_resets(tcp_proxy: ProxyMaker) -> None:
         nobody.bind(("127.0.0.1", 0))
         proxy = tcp_proxy("127.0.0.1", nobody.getsockname()[1])
         address = (proxy.host, proxy.port)
-        with socket.create_connection(address, timeout=10) as client, pytest.raises(ConnectionResetError):
+        # The reset may come so early that connecting fails already.
+        with pytest.raises(ConnectionResetError), socket.create_connection(address, timeout=10) as client:
             client.recv(1)
 
 
