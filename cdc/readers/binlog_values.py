@@ -1,0 +1,132 @@
+"""Single values of a row image: dates, times, floats, sets, text. Pure. Guards I6: what has no exact form is `Unrepresentable`.
+
+Generated row decoders (`cdc.readers.binlog_rows`) inline the usual case and call these for the rest.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import struct
+import uuid
+from typing import Final
+
+from cdc.readers.binlog_events import MALFORMED
+from cdc.readers.binlog_jsonb import json_text
+from cdc.readers.binlog_text import decode_text
+from transforms.json_text import canonical
+from transforms.values import Unrepresentable
+
+EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+ZERO_TIMESTAMP: Final = Unrepresentable("the timestamp 0000-00-00 00:00:00")
+_float: Final = struct.Struct("<f")
+_MICROS: Final = (1, 10_000, 100, 1)  # what a fraction of so many bytes counts
+_CACHED: Final = 20_000
+
+
+def _refused_date(what: str, year: int, month: int, day: int) -> Unrepresentable:
+    if not (year or month or day):
+        return Unrepresentable(f"the {what} 0000-00-00")
+    if not (month and day):
+        return Unrepresentable(f"a {what} whose month or day is 00")
+    return Unrepresentable(f"a {what} that is not in the calendar")
+
+
+class Dates(dict[int, "dt.date | Unrepresentable"]):
+    """Packed 3-byte date -> date; dates repeat, so each is made once."""
+
+    def __missing__(self, packed: int) -> dt.date | Unrepresentable:
+        year, month, day = packed >> 9, packed >> 5 & 15, packed & 31
+        made: dt.date | Unrepresentable
+        try:
+            made = dt.date(year, month, day)
+        except ValueError:
+            made = _refused_date("date", year, month, day)
+        if len(self) >= _CACHED:
+            self.clear()
+        self[packed] = made
+        return made
+
+
+class Sets(dict[int, "tuple[str, ...]"]):
+    """Bits of a SET -> its labels in the order of the definition."""
+
+    def __init__(self, labels: tuple[str, ...]) -> None:
+        super().__init__()
+        self._labels = labels
+
+    def __missing__(self, bits: int) -> tuple[str, ...]:
+        if bits >> len(self._labels):
+            raise ValueError("a SET with a bit beyond its labels")
+        made = tuple(label for i, label in enumerate(self._labels) if bits >> i & 1)
+        if len(self) >= _CACHED:
+            self.clear()
+        self[bits] = made
+        return made
+
+
+def datetime_value(packed: int, fraction_bytes: int) -> dt.datetime | Unrepresentable:
+    """A DATETIME of 5 bytes and its fraction, big-endian as one integer."""
+    clock = packed >> 8 * fraction_bytes
+    month = clock >> 22 & 0x1FFFF
+    year, month, day = month // 13, month % 13, clock >> 17 & 31
+    micros = (packed & ((1 << 8 * fraction_bytes) - 1)) * _MICROS[fraction_bytes] if fraction_bytes else 0
+    try:
+        return dt.datetime(year, month, day, clock >> 12 & 31, clock >> 6 & 63, clock & 63, micros)  # noqa: DTZ001
+    except ValueError:
+        return _refused_date("datetime", year, month, day)
+
+
+def timestamp_value(packed: int, fraction_bytes: int) -> dt.datetime | Unrepresentable:
+    """A TIMESTAMP of 4 bytes (unsigned: MariaDB goes beyond 2038) and its fraction."""
+    if not packed:
+        return ZERO_TIMESTAMP
+    micros = (packed & ((1 << 8 * fraction_bytes) - 1)) * _MICROS[fraction_bytes] if fraction_bytes else 0
+    return EPOCH + dt.timedelta(0, packed >> 8 * fraction_bytes, micros)
+
+
+def time_value(packed: int, fraction_bytes: int) -> dt.timedelta:
+    """A TIME of 3 bytes and its fraction: one number, offset so that negative times sort first."""
+    whole = packed - (0x800000 << 8 * fraction_bytes)
+    size = abs(whole)
+    clock = size >> 8 * fraction_bytes
+    micros = (size & ((1 << 8 * fraction_bytes) - 1)) * _MICROS[fraction_bytes] if fraction_bytes else 0
+    made = dt.timedelta(hours=clock >> 12 & 1023, minutes=clock >> 6 & 63, seconds=clock & 63, microseconds=micros)
+    return -made if whole < 0 else made
+
+
+def float_value(value: float) -> float:
+    """The float with the shortest decimal that gives the same 4 bytes: 0.1, not 0.10000000149011612."""
+    wanted = _float.pack(value)
+    for digits in (6, 7, 8):
+        shorter = float(f"{value:.{digits}g}")
+        try:
+            if _float.pack(shorter) == wanted:
+                return shorter
+        except OverflowError:
+            continue  # rounded up beyond the largest 4-byte float
+    return float(f"{value:.9g}")
+
+
+def text_value(data: bytes, charset: str) -> str | Unrepresentable:
+    try:
+        return decode_text(data, charset)
+    except UnicodeDecodeError:
+        return Unrepresentable(f"text that is not valid {charset}")
+
+
+def json_value(data: bytes) -> str:
+    return canonical(json_text(data))
+
+
+def careful_json_value(data: bytes) -> str | Unrepresentable:
+    """As `json_value`, for a document that is well-formed in the log but not canonical JSON. Raises one of MALFORMED."""
+    text = json_text(data)
+    try:
+        return canonical(text)
+    except MALFORMED:
+        return Unrepresentable("a JSON document without a canonical form")
+
+
+def uuid_value(data: bytes) -> uuid.UUID:
+    """MariaDB's uuid; trailing zeros are not in the log."""
+    return uuid.UUID(bytes=data.ljust(16, b"\0"))

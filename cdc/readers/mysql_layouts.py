@@ -1,0 +1,210 @@
+"""Which tables the log speaks of, and the decoders of their layouts, kept from event to event. Guards I6 and I8.
+
+A layout is made again whenever a table map differs from the last one of its table id, never taken from a catalog - but for MariaDB's types
+that look like binary strings in the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from enum import Enum
+from typing import Any, Final
+
+from cdc.errors import HaltError
+from cdc.readers import Wanted
+from cdc.readers import binlog_events as events
+from cdc.readers import binlog_types as types
+from cdc.readers.binlog_events import MALFORMED, RowsHeader
+from cdc.readers.binlog_rows import row_counter, row_decoder, update_decoder
+from cdc.readers.binlog_table_map import TableMap, TableName, table_map, table_name
+from cdc.readers.binlog_types import LogColumn
+from sinks.bookkeeping import PARKED_TABLE, PROGRESS_TABLE
+from transforms.tables import Engine, Table
+
+_KEPT: Final = 2048
+_MARIADB_BINARY_TYPES: Final = (4, 16)  # lengths of inet4; uuid and inet6
+
+
+class Role(Enum):
+    WANTED = "wanted"
+    PROGRESS = "progress"
+    PARKED = "parked"
+    OTHER = "other"
+
+
+class Layout:
+    """One table's layout and its decoders. `columns` is None where an unwanted table's map could not be understood."""
+
+    def __init__(self, name: TableName, role: Role, raw: bytes, made: TableMap | None, table: Table | None) -> None:
+        self.schema = name.schema
+        self.name = name.table
+        self.role = role
+        self.raw = raw
+        self._map = made
+        self._table = table
+        self._wanted: frozenset[int] = frozenset()
+        self._decoders: dict[tuple[object, ...], Callable[[bytes, int], Any]] = {}
+        self._refusal: HaltError | None = None
+
+    def want(self, indexes: frozenset[int]) -> None:
+        self._wanted = indexes
+
+    def refuse(self, error: HaltError) -> None:
+        """The layout cannot be decoded; raised when a row of it comes, so that the halt is at exactly that place."""
+        self._refusal = error
+
+    @property
+    def table(self) -> Table:
+        if self._refusal is not None:
+            raise self._refusal
+        if self._table is None:
+            raise ValueError("a table without a layout")
+        return self._table
+
+    def rows(self, kind: int, header: RowsHeader, body: bytes) -> list[Any]:
+        """The rows of an event: tuples, of updates pairs of tuples. Raises HaltError or one of MALFORMED."""
+        columns = self._columns_of(header)
+        if self._refusal is not None:
+            raise self._refusal
+        if columns is None:
+            raise ValueError("a table without a layout")
+        try:
+            return self._decoder(kind, header, columns, careful=False)(body, header.start)  # type: ignore[no-any-return]
+        except MALFORMED:
+            return self._decoder(kind, header, columns, careful=True)(body, header.start)  # type: ignore[no-any-return]
+
+    def count(self, kind: int, header: RowsHeader, body: bytes) -> int:
+        """The number of rows of an event; 1 where the layout is not understood, whatever it holds."""
+        columns = self._columns_of(header)
+        if columns is None:
+            return 1
+        images = (header.present, header.present_after) if kind in events.UPDATES else (header.present,)
+        counter = self._decoders.get(images)
+        if counter is None:
+            counter = self._decoders[images] = row_counter(columns, images)
+        return int(counter(body, header.start))
+
+    def _columns_of(self, header: RowsHeader) -> tuple[LogColumn, ...] | None:
+        if self._map is None:
+            return None
+        if header.columns != len(self._map.columns):
+            raise ValueError(f"rows of {header.columns} columns for a table of {len(self._map.columns)}")
+        return self._map.columns
+
+    def _decoder(
+        self, kind: int, header: RowsHeader, columns: tuple[LogColumn, ...], *, careful: bool
+    ) -> Callable[[bytes, int], Any]:
+        is_update = kind in events.UPDATES
+        key = (careful, is_update, header.present, header.present_after)
+        decoder = self._decoders.get(key)
+        if decoder is None:
+            if is_update:
+                decoder = update_decoder(columns, header.present, header.present_after, self._wanted, careful=careful)
+            else:
+                decoder = row_decoder(columns, header.present, self._wanted, careful=careful)
+            self._decoders[key] = decoder
+        return decoder
+
+
+class Layouts:
+    """Table ids to layouts. `catalog` asks the server for DATA_TYPEs by column, where the log cannot tell."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        database: str,
+        wanted: Wanted,
+        collations: Mapping[int, str],
+        catalog: Callable[[str, str], dict[str, str]],
+    ) -> None:
+        self._engine = engine
+        self._wanted = wanted
+        self._collations = collations
+        self._catalog = catalog
+        self._by_id: dict[int, Layout] = {}
+        self._roles = dict.fromkeys(wanted.tables, Role.WANTED)
+        self._roles[database, PROGRESS_TABLE] = Role.PROGRESS
+        self._roles[database, PARKED_TABLE] = Role.PARKED
+
+    def layout(self, body: bytes) -> tuple[int, Layout]:
+        """The layout that a TABLE_MAP body describes. Raises one of MALFORMED."""
+        table_id = int.from_bytes(body[:6], "little")
+        known = self._by_id.get(table_id)
+        if known is None or known.raw != body:
+            if len(self._by_id) >= _KEPT:
+                self._by_id.clear()
+            known = self._by_id[table_id] = self._make(body)
+        return table_id, known
+
+    def _make(self, body: bytes) -> Layout:
+        name = table_name(body)
+        role = self._roles.get((name.schema, name.table), Role.OTHER)
+        if role is Role.OTHER:
+            try:
+                return Layout(name, role, body, table_map(body, self._collations), None)
+            except MALFORMED:
+                return Layout(name, role, body, None, None)
+        made = table_map(body, self._collations)
+        made, refusal = self._checked(made, role)
+        layout = Layout(name, role, body, made, made.table(self._engine))
+        if refusal is not None:
+            layout.refuse(refusal)
+        layout.want(self._indexes(made, role))
+        return layout
+
+    def _indexes(self, made: TableMap, role: Role) -> frozenset[int]:
+        mapped = self._wanted.tables.get((made.schema, made.name), frozenset())
+        return frozenset(i for i, c in enumerate(made.columns) if role is not Role.WANTED or c.name in mapped)
+
+    def _checked(self, made: TableMap, role: Role) -> tuple[TableMap, HaltError | None]:
+        """The map with what only the catalog knows, and why its rows cannot be decoded, if so."""
+        table = f"{made.schema}.{made.name}"
+        if not made.has_names:
+            return made, HaltError(
+                "LOG_METADATA",
+                f"{table}: the log holds no column names here (binlog_row_metadata was not FULL)",
+                "SET GLOBAL binlog_row_metadata = 'FULL', then run `datong resync` for this channel",
+            )
+        mapped = self._wanted.tables.get((made.schema, made.name), frozenset()) if role is Role.WANTED else frozenset()
+        missing = sorted(mapped - {column.name for column in made.columns})
+        if missing:
+            return made, HaltError(
+                "SCHEMA_CHANGED",
+                f"{table}: the mapped column {', '.join(missing)} is no longer in the table",
+                "correct the mapping's columns, or add the column again; nothing is skipped meanwhile",
+            )
+        made = self._with_catalog(made, mapped)
+        for column in made.columns:
+            if column.name in mapped and column.refusal is not None:
+                return made, HaltError(
+                    "UNSUPPORTED_TYPE",
+                    f"{table}.{column.name}: {column.refusal} cannot be read yet",
+                    "take the column out of the mapping, or change its type",
+                )
+        return made, None
+
+    def _with_catalog(self, made: TableMap, mapped: frozenset[str]) -> TableMap:
+        """MariaDB's uuid, inet4 and inet6 come as fixed strings of 16 or 4 bytes, and nothing in the log tells them apart."""
+        if self._engine != "mariadb":
+            return made
+        doubtful = [
+            column.name
+            for column in made.columns
+            if column.name in mapped
+            and column.code == types.STRING
+            and column.length in _MARIADB_BINARY_TYPES
+            and column.charset in ("binary", None)
+        ]
+        if not doubtful:
+            return made
+        known = self._catalog(made.schema, made.name)
+        lacking = [name for name in doubtful if name not in known]
+        if lacking:
+            raise HaltError(
+                "CATALOG_HIDDEN",
+                f"{made.schema}.{made.name}.{lacking[0]}: the catalog does not show the column's type, and the log cannot tell it",
+                f"GRANT SELECT ON `{made.schema}`.`{made.name}` to Datong's user; or the column is gone: correct the mapping",
+            )
+        columns = tuple(replace(c, catalog_name=known[c.name]) if c.name in doubtful else c for c in made.columns)
+        return TableMap(made.schema, made.name, columns, made.has_names, made.primary_key)
