@@ -121,7 +121,21 @@ def floating(column_type: ColumnType, where: str) -> list[Step]:
         steps.append(_four_bytes(where))
     if column_type.unsigned:
         steps.append(_not_negative(where))
+    if column_type.engine != "postgresql" and column_type.precision is not None:
+        steps.append(_declared_digits(column_type.precision, column_type.scale or 0, where))
     return steps
+
+
+def _declared_digits(precision: int, scale: int, where: str) -> Step:
+    """MySQL's float(precision, scale) rounds like a decimal."""
+    limit = 10.0 ** (precision - scale)
+
+    def step(value: float) -> float:
+        if round(value, scale) != value or abs(value) >= limit:
+            _refuse(where, value, f"has more digits than ({precision},{scale})")
+        return value
+
+    return step
 
 
 def _finite(where: str) -> Step:
@@ -169,6 +183,8 @@ def shortest_of_four_bytes(value: float) -> float | None:
 
 
 def text(column_type: ColumnType, where: str) -> list[Step]:
+    if column_type.engine == "postgresql" and column_type.kind == "enum":
+        return []  # the server knows the labels that were added since, and refuses all others itself
     if column_type.labels is not None:
         return [_one_label(column_type.labels, where)]
     steps: list[Step] = []

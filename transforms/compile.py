@@ -45,7 +45,7 @@ def compile_mapping(spec: MappingSpec, table: Table, *, capture: bool, apply: bo
             codecs[column_spec.column] = _codec(spec, column_spec, table, zone, apply)
         except (ColumnRefusedError, TransformRefusedError) as error:
             problems.append(Problem(at, str(error)))
-    problems.extend(Problem(f"{path}.key", message) for message in _key_problems(spec, table))
+    problems.extend(Problem(f"{path}.key", message) for message in _key_problems(spec, table, apply))
     if problems:
         raise MappingRefusedError(problems)
     return CompiledMapping(
@@ -56,15 +56,16 @@ def compile_mapping(spec: MappingSpec, table: Table, *, capture: bool, apply: bo
     )
 
 
-def _key_problems(spec: MappingSpec, table: Table) -> list[str]:
+def _key_problems(spec: MappingSpec, table: Table, apply: bool) -> list[str]:
     mapped = {column_spec.column for column_spec in spec.columns}
     missing = [column for column in spec.key if column not in mapped]
     if missing:
         return [f"key column {column} is not mapped" for column in missing]
     if not spec.key:
         return ["no column finds a row: map the entity's key fields"]
+    # A log knows the primary key at most, or, on PostgreSQL, the replica identity: only a catalog's word counts.
     unique_keys = [key for key in (table.primary_key, *table.unique_keys) if key]
-    if unique_keys and not any(set(key) <= set(spec.key) for key in unique_keys):
+    if apply and unique_keys and not any(set(key) <= set(spec.key) for key in unique_keys):
         return [
             f"columns {', '.join(spec.key)} do not identify a row of {table}: make them its primary key or a unique key"
         ]

@@ -35,6 +35,7 @@ _SAME: Final = Conversion(None, None)
 _MIDNIGHT: Final = dt.time()
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
 _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,999}")
+_HOURS_KEPT: Final = 4096
 _DAY: Final = dt.timedelta(days=1)
 
 
@@ -190,8 +191,32 @@ def _time_duration(where: str, _zone: zoneinfo.ZoneInfo) -> Conversion:
 
 def to_instant(where: str, zone: zoneinfo.ZoneInfo) -> Step:
     """A wall clock time as the instant it names in `zone`: in a repeated hour the first, in a skipped hour refused."""
+    # Most of a channel's times lie in hours that were asked before; of hours without a change of clocks the offset is kept.
+    offsets: dict[tuple[int, int, int, int], dt.timedelta] = {}
 
     def step(value: dt.datetime) -> dt.datetime:
+        hour = (value.year, value.month, value.day, value.hour)
+        offset = offsets.get(hour)
+        if offset is None:
+            moment = ask(value)
+            if len(offsets) >= _HOURS_KEPT:
+                offsets.clear()
+            if (offset := steady(value)) is not None:
+                offsets[hour] = offset
+            return moment
+        return value.replace(tzinfo=dt.UTC) - offset
+
+    def steady(value: dt.datetime) -> dt.timedelta | None:
+        """The offset of the whole hour, None where it changes within it or right beside it."""
+        try:
+            start = value.replace(minute=0, second=0, microsecond=0)
+            around = [start + dt.timedelta(hours=hours) for hours in (-24, 0, 1, 24)]
+            found = {moment.replace(tzinfo=zone, fold=fold).utcoffset() for moment in around for fold in (0, 1)}
+        except OverflowError:
+            return None
+        return found.pop() if len(found) == 1 else None
+
+    def ask(value: dt.datetime) -> dt.datetime:
         try:
             moment = value.replace(tzinfo=zone, fold=0).astimezone(dt.UTC)
             there_again = moment.astimezone(zone).replace(tzinfo=None, fold=0)

@@ -150,6 +150,8 @@ def test_every_value_of_a_column_comes_back_as_it_was(engine, type_name, field_t
         ("mysql", "double", "float", math.inf, {}),
         ("postgresql", "float4", "float", 0.1234567891, {}),
         ("mysql", "float", "float", 1e300, {}),
+        ("mysql", "double", "float", 1.234, {"precision": 10, "scale": 2}),
+        ("mysql", "double", "float", 1e8, {"precision": 10, "scale": 2}),
         ("mysql", "varchar", "text", "abcdef", {"length": 5}),
         ("mysql", "char", "text", "abc ", {"length": 5}),
         ("mysql", "tinytext", "text", "打" * 86, {}),
@@ -242,6 +244,13 @@ def test_trailing_spaces_of_a_char_are_not_part_of_the_value():
     assert codec("mysql", "varchar", "text", length=5).decode("ab  ") == "ab  "
 
 
+def test_a_label_that_came_after_the_column_was_described_is_no_mistake():
+    compiled = codec("postgresql", "levels", "enum", kind="enum", labels=("basic",))
+    assert compiled.decode("gold") == "gold"
+    assert compiled.encode("gold") == "gold"
+    assert codec("postgresql", "char", "text", kind="enum").decode("padded ") == "padded "
+
+
 def test_a_binary_column_gets_its_zero_bytes_back():
     assert codec("mysql", "binary", "bytes", length=4).decode(b"a") == b"a\0\0\0"
 
@@ -288,6 +297,36 @@ def test_an_instant_in_a_zone_with_summer_time_comes_back_or_is_refused(moment):
         assert "repeated hour" in refused.reason
         return
     assert compiled.decode(written) == wire
+
+
+@given(
+    st.datetimes(dt.datetime(1900, 1, 2), dt.datetime(2100, 1, 1)),
+    st.datetimes(dt.datetime(2023, 3, 1), dt.datetime(2024, 12, 1)),
+)
+def test_a_remembered_hour_means_the_same_as_a_new_one(some, recent):
+    for zone in ("Asia/Shanghai", "Europe/Berlin", "Australia/Lord_Howe"):
+        used = codec("mysql", "datetime", "instant", zone=zone, scale=6)
+        for value in (some, recent):
+            for minute in (0, 29, 30, 59):
+                asked = value.replace(minute=minute)
+                answers = []
+                for compiled in (used, codec("mysql", "datetime", "instant", zone=zone, scale=6)):
+                    try:
+                        answers.append(compiled.decode(asked))
+                    except RefusedValueError as refused:
+                        answers.append(refused.reason)
+                assert answers[0] == answers[1]
+
+
+def test_a_log_that_knows_part_of_the_keys_does_not_refuse_a_mapping_that_captures():
+    entity = EntitySpec("thing", ("f",), (FieldSpec("f", "text", required=True),))
+    table = Table(
+        "s", "t", (Column("id", ColumnType("mysql", "int")), Column("c", ColumnType("mysql", "varchar"))), ("id",)
+    )
+    mapping = MappingSpec("x.t", "x", "mysql", None, "t", entity, "both", (ColumnSpec("c", "f"),), ("c",))
+    assert compile_mapping(mapping, table, capture=True, apply=False).key[0].column == "c"
+    with pytest.raises(MappingRefusedError, match="do not identify a row"):
+        compile_mapping(mapping, table, capture=True, apply=True)
 
 
 def test_not_null_and_required_are_told_apart_from_null():
