@@ -114,3 +114,48 @@ def _paid(side: SideName, paid: dt.datetime | None) -> Value:
 
 def _naive(instant: dt.datetime, zone: dt.timezone) -> dt.datetime:
     return instant.astimezone(zone).replace(tzinfo=None)
+
+
+def thing(side: SideName, kind: Kind, found: Row) -> Thing:
+    """Read a row of `side` back: the inverse of `row`. Raises ValueError where the business has no such thing."""
+    if kind is Stock:
+        sku, quantity = found
+        return Stock(str(sku), _number(quantity))
+    if kind is Order:
+        number, tel, state, amount, paid = found
+        return Order(str(number), _mobile(tel), _status(side, state), _cents(side, amount), _instant(side, paid))
+    tel, nickname, level, points, birthday, joined = found
+    if isinstance(joined, int):
+        joined = _1970 + dt.timedelta(milliseconds=joined)
+    return Member(
+        _mobile(tel),
+        None if nickname is None else str(nickname),
+        next(name for name, code in _LEVELS[side].items() if code == level),
+        _number(points),
+        birthday if isinstance(birthday, dt.date) else None,
+        _instant(side, joined) or _1970,
+    )
+
+
+def _number(value: Value) -> int:
+    return int(str(value))
+
+
+def _mobile(value: Value) -> str:
+    return str(value).removeprefix("+86").replace(" ", "").replace("-", "")
+
+
+def _status(side: SideName, state: Value) -> Status:
+    return list(Status)[_STATES[side].index(state)]
+
+
+def _cents(side: SideName, amount: Value) -> int:
+    return _number(amount) if side == "miniapp" else int(Decimal(str(amount).removesuffix("元")) * 100)
+
+
+def _instant(side: SideName, value: Value) -> dt.datetime | None:
+    if not isinstance(value, dt.datetime):
+        return None
+    if value.tzinfo is not None:
+        return value.astimezone(dt.UTC)
+    return value.replace(tzinfo=_SHANGHAI if side == "website" else dt.UTC).astimezone(dt.UTC)

@@ -30,6 +30,16 @@ from cdc.demo.sides import Side
 
 DATABASES: Final[dict[SideName, str]] = {"website": "shop", "miniapp": "miniapp", "crm": "crm"}
 ACCOUNT: Final = "datong"
+_SQL_SCRIPT: Final = """#!/bin/sh
+# Opens a channel's database in its own client: sql website | miniapp | crm
+set -a; . {env}; set +a
+case "$1" in
+  website) MYSQL_PWD="$WEBSITE_PASSWORD" exec mariadb --default-character-set=utf8mb4 -h127.0.0.1 -P"$WEBSITE_PORT" -udatong shop ;;
+  miniapp) PGPASSWORD="$MINIAPP_PASSWORD" exec psql -h 127.0.0.1 -p "$MINIAPP_PORT" -U datong miniapp ;;
+  crm) MYSQL_PWD="$CRM_PASSWORD" exec mariadb --default-character-set=utf8mb4 -h127.0.0.1 -P"$CRM_PORT" -udatong crm ;;
+  *) echo "usage: $0 website | miniapp | crm" >&2; exit 2 ;;
+esac
+"""
 _EXAMPLES: Final = Path(__file__).resolve().parents[2] / "config" / "examples"
 
 
@@ -99,6 +109,9 @@ class Stage:
         shutil.copyfile(_EXAMPLES / "coffee.yaml", self.configuration)
         lines = [f"{name}={shlex.quote(value)}\n" for name, value in self.environment.items()]
         write_private(self.environment_file, "".join(lines))
+        script = self.folder / "sql"
+        write_private(script, _SQL_SCRIPT.format(env=shlex.quote(str(self.environment_file))))
+        script.chmod(0o700)
 
     def server_of(self, side: SideName) -> MariaDB | PostgreSQL:
         match side:
