@@ -8,7 +8,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE, CREATE ON shop.* TO 'datong'@'%';
 
 CREATE TABLE members (
     id bigint AUTO_INCREMENT PRIMARY KEY,
-    mobile varchar(20) UNIQUE,
+    mobile varchar(20) NOT NULL UNIQUE,
     nick_name varchar(64),
     score bigint NOT NULL DEFAULT 0
 );

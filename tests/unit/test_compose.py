@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from config.load import load
+
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 SERVICES: dict[str, dict[str, Any]] = YAML(typ="safe").load(TEXT)["services"]
@@ -48,3 +50,8 @@ def test_the_databases_log_what_datong_reads() -> None:
     assert "--binlog-row-metadata=FULL" in SERVICES["website"]["command"]
     assert "wal_level=logical" in SERVICES["miniapp"]["command"]
     assert "noeviction" in SERVICES["redis"]["command"][0]
+
+
+def test_the_configuration_in_it_is_good() -> None:
+    names = re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE)
+    load(ROOT / "deploy/datong/datong.yaml", dict.fromkeys(names, "0123456789abcdef0123456789abcdef"))
