@@ -48,7 +48,8 @@ class PostgreSQLReader:
         self._frames: Iterator[bytes] = iter(())
         self._failure: TransientError | HaltError | None = None
         self._patience = 2 * options.heartbeat_seconds
-        self._opened_at = 0
+        self._fell_silent = False
+        self._calm_from = 0  # where the usual patience is due again: the log's end after the server had fallen silent
 
     def open(self, position: Position | None) -> Position:
         """Raises HaltError WAL_LEVEL, SERVER_CHANGED, POSITION_AHEAD, SLOT_LOST, SLOT_RECREATED, PUBLICATION_INCOMPLETE and
@@ -69,7 +70,6 @@ class PostgreSQLReader:
         except BaseException:
             self._end_stream()
             raise
-        self._opened_at = start
         self._transactions = Transactions(
             self._wanted, self._relations, native, start, self._notices, self._options.probe
         )
@@ -92,7 +92,7 @@ class PostgreSQLReader:
         if self._failure is not None and not transactions.has_parts:
             self._end_stream()
             raise self._failure
-        if transactions.reached > self._opened_at:
+        if transactions.reached >= self._calm_from:
             self._patience = 2 * self._options.heartbeat_seconds
         return transactions.take(caught_up=caught_up)
 
@@ -124,8 +124,10 @@ class PostgreSQLReader:
                     continue
                 return False
             if stream.silent_seconds >= self._patience:
+                # Twice as patient until we are past what there is now: a server that passes over a large transaction of
+                # other tables is silent too, and starts it again with each connection.
                 silent, self._patience = self._patience, min(self._patience * 2, _LONGEST_PATIENCE)
-                # Twice as patient next time: a server that passes over a large transaction of other tables is silent too.
+                self._fell_silent = True
                 raise TransientError(f"{self._address} has not said anything for {silent:.1f} s")
             if transactions.has_parts or time.monotonic() >= deadline:
                 return not transactions.in_transaction
@@ -164,6 +166,8 @@ class PostgreSQLReader:
 
     def _check_place(self, stream: ReplicationStream, position: Position | None) -> NativePosition:
         system, timeline, flushed = stream.identify()
+        if self._fell_silent:
+            self._fell_silent, self._calm_from = False, flushed
         native = NativePosition("0/0", system, timeline, self.slot)
         if position is None:
             return native

@@ -143,7 +143,9 @@ class ReplicationStream:
                 if self._failure is not None:
                     return
                 if gone:
-                    self._failure = TransientError(f"the server of {self._address} is shutting down")
+                    self._failure = TransientError(
+                        f"the server of {self._address} ended our session and takes no other: it is shutting down"
+                    )
                     self._connection.close()
                     return
                 self._send_status(reply=True)

@@ -798,6 +798,28 @@ def _opens(reader: PostgreSQLReader, position: Position) -> bool:
     return True
 
 
+def test_a_large_transaction_of_other_tables_is_got_over_although_the_server_is_silent_meanwhile(log: Log) -> None:
+    log.execute("CREATE TABLE t (id int PRIMARY KEY)")
+    log.execute("CREATE TABLE other (id int)")
+    reader = log.reader({"t": "id"}, options=ReaderOptions(heartbeat_seconds=0.01))
+    position = reader.open(None)
+    log.execute("INSERT INTO other SELECT generate_series(1, 150000)")
+    log.execute("INSERT INTO t VALUES (1)")
+    silences: list[str] = []
+
+    def step() -> list[LogPart]:
+        try:
+            return reader.read(0.2).parts
+        except TransientError as error:
+            silences.append(str(error))
+            await_that(lambda: _opens(reader, position), message="the slot to be free")
+            return []
+
+    (part,) = await_that(step, message=lambda: f"the row; {silences}", timeout=60, interval=0)
+    assert part.rows[0].after == (1,)
+    assert len(silences) <= 10  # twice as patient each time: 0.02 s, then up to 10 s
+
+
 def test_a_lost_connection_is_transient_and_reading_goes_on_after_it(log: Log, tcp_proxy: Proxies) -> None:
     log.execute("CREATE TABLE t (id int PRIMARY KEY)")
     proxy = tcp_proxy("127.0.0.1", log.server.port)
