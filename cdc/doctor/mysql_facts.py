@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import pymysql
 
-from cdc.doctor.facts import ForeignKey, MySQLFacts, TableFacts, TableName, Wish
+from cdc.doctor.create_table import column_lines, foreign_keys
+from cdc.doctor.facts import MySQLFacts, TableFacts, TableName, Wish
 from cdc.doctor.grants import read_grants
 from cdc.doctor.quoting import account, quote
 from sinks.bookkeeping import PARKED_TABLE, PROGRESS_TABLE
@@ -16,16 +17,6 @@ from transforms.tables import Table
 
 Describe = Callable[[str, str], Table | None]
 _REFUSED: Final = (1142, 1143, 1227, 1044, 1370)  # a privilege is missing
-
-_FOREIGN_KEYS: Final = """
-SELECT r.constraint_name, r.delete_rule, r.update_rule, k.column_name,
-       k.referenced_table_schema, k.referenced_table_name, k.referenced_column_name
-FROM information_schema.referential_constraints r
-JOIN information_schema.key_column_usage k
-  ON k.constraint_schema = r.constraint_schema AND k.constraint_name = r.constraint_name AND k.table_name = r.table_name
-WHERE r.constraint_schema = %s AND r.table_name = %s
-ORDER BY r.constraint_name, k.ordinal_position
-"""
 
 
 def gather_mysql(connection: pymysql.Connection[Any], wish: Wish, describe: Describe) -> MySQLFacts:
@@ -123,13 +114,14 @@ def _tables(
             continue
         catalog = describe(schema, table) or Table(schema, table, ())  # its columns may all be hidden from us
         kind = {"BASE TABLE": "table", "SYSTEM VERSIONED": "table", "VIEW": "view"}.get(str(rows[0][0]), "other")
+        created = _created(connection, schema, table) if kind == "table" else ""
         found[schema, table] = TableFacts(
             catalog=catalog,
             kind=kind,
             storage=str(rows[0][1] or ""),
             triggers=_triggers(connection, schema, table),
-            foreign_keys=_foreign_keys(connection, schema, table),
-            column_lines=_column_lines(connection, schema, table) if kind == "table" else {},
+            foreign_keys=foreign_keys(created, (schema, table)),
+            column_lines=column_lines(created),
         )
     return found
 
@@ -142,31 +134,10 @@ def _triggers(connection: pymysql.Connection[Any], schema: str, table: str) -> t
     return tuple(str(row[0]) for row in _rows(connection, statement, schema, table))
 
 
-def _foreign_keys(connection: pymysql.Connection[Any], schema: str, table: str) -> tuple[ForeignKey, ...]:
-    parts: dict[str, list[tuple[Any, ...]]] = {}
-    for row in _rows(connection, _FOREIGN_KEYS, schema, table):
-        parts.setdefault(str(row[0]), []).append(row)
-    return tuple(
-        ForeignKey(
-            name=name,
-            child=(schema, table),
-            columns=tuple(str(row[3]) for row in rows),
-            parent=(str(rows[0][4]), str(rows[0][5])),
-            parent_columns=tuple(str(row[6]) for row in rows),
-            on_delete=str(rows[0][1]),
-            on_update=str(rows[0][2]),
-        )
-        for name, rows in parts.items()
-    )
-
-
-def _column_lines(connection: pymysql.Connection[Any], schema: str, table: str) -> dict[str, str]:
-    """`name` -> its definition as the server writes it: what MODIFY has to repeat."""
+def _created(connection: pymysql.Connection[Any], schema: str, table: str) -> str:
     try:
-        created = str(_rows(connection, f"SHOW CREATE TABLE {quote('mysql', schema, table)}")[0][1])
+        return str(_rows(connection, f"SHOW CREATE TABLE {quote('mysql', schema, table)}")[0][1])
     except pymysql.err.OperationalError as error:
         if error.args[0] not in _REFUSED:
             raise
-        return {}
-    lines = [line.strip().removesuffix(",") for line in created.splitlines()[1:]]
-    return {line[1:].partition("` ")[0].replace("``", "`"): line for line in lines if line.startswith("`")}
+        return ""

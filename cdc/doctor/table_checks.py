@@ -113,14 +113,19 @@ def check_triggers(wish: Wish, facts: ServerFacts) -> Iterator[Finding]:
                 "see that it does nothing twice",
                 path=wish.path_of(name),
             )
-        elif isinstance(facts, MySQLFacts) and name in wish.applied and not facts.grants.on_table("TRIGGER", *name):
+        elif name in wish.applied and _hides_triggers(facts, name):
             yield wish.finding(
                 "TRIGGERS_UNSEEN",
                 "info",
-                f"{facts.account} may not see the triggers of {table.catalog}; they also run when changes are applied "
+                f"{wish.address.user} may not see the triggers of {table.catalog}; they also run when changes are applied "
                 f"(an administrator sees them with SHOW TRIGGERS FROM {quote('mysql', name[0])})",
                 path=wish.path_of(name),
             )
+
+
+def _hides_triggers(facts: ServerFacts, name: TableName) -> bool:
+    """MySQL shows a table's triggers only to who may make them; MariaDB and PostgreSQL to who may use the table."""
+    return isinstance(facts, MySQLFacts) and not facts.is_mariadb and not facts.grants.on_table("TRIGGER", *name)
 
 
 def check_cascades(wish: Wish, facts: ServerFacts) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from cdc.doctor.channels import judge
+from cdc.doctor.create_table import column_lines, foreign_keys
 from cdc.doctor.facts import ForeignKey
 from cdc.doctor.grants import read_grants
 from tests.unit.doctor_facts import MEMBER, members, mysql_facts, only, own_table, wish
@@ -211,7 +212,8 @@ def test_a_trigger_on_an_applied_table_is_a_warning():
 
 def test_where_triggers_may_not_be_seen_that_is_said():
     grants = read_grants([line.replace(", TRIGGER", "") for line in FULL])
-    assert only(judge(wish(), mysql_facts(grants=grants))).code == "TRIGGERS_UNSEEN"
+    assert only(judge(wish("mysql"), mysql_facts("mysql", grants=grants))).code == "TRIGGERS_UNSEEN"
+    assert list(judge(wish(), mysql_facts(grants=grants))) == []
 
 
 @pytest.mark.parametrize(("scheme", "server"), [("mysql", "mariadb"), ("mariadb", "mysql")])
@@ -250,3 +252,27 @@ def test_a_table_that_does_not_exist_is_named_with_one_of_nearly_that_name():
 def test_a_view_is_no_table():
     finding = only(judge(wish(), mysql_facts(tables=one_table("mariadb", kind="view"))))
     assert finding.code == "NOT_A_TABLE"
+
+
+CREATED = """CREATE TABLE `members` (
+  `phone` varchar(20) NOT NULL,
+  `od``d` int(11) DEFAULT NULL COMMENT 'x, y',
+  PRIMARY KEY (`phone`),
+  CONSTRAINT `inviter` FOREIGN KEY (`od``d`, `phone`) REFERENCES `crm`.`people` (`id`, `p`) ON DELETE SET NULL ON UPDATE CASCADE,
+  CONSTRAINT `plain` FOREIGN KEY (`phone`) REFERENCES `people` (`id`)
+) ENGINE=InnoDB"""
+
+
+def test_columns_and_foreign_keys_are_read_as_the_server_writes_them():
+    assert column_lines(CREATED) == {
+        "phone": "`phone` varchar(20) NOT NULL",
+        "od`d": "`od``d` int(11) DEFAULT NULL COMMENT 'x, y'",
+    }
+    inviter, plain = foreign_keys(CREATED, ("shop", "members"))
+    assert (inviter.columns, inviter.parent, inviter.parent_columns) == (
+        ("od`d", "phone"),
+        ("crm", "people"),
+        ("id", "p"),
+    )
+    assert inviter.action == "ON DELETE SET NULL ON UPDATE CASCADE"
+    assert (plain.parent, plain.action) == (("shop", "people"), "")
