@@ -783,7 +783,7 @@ def test_a_frozen_connection_is_noticed_within_two_heartbeats(log: Log, tcp_prox
     with pytest.raises(TransientError, match="has not said anything"):
         while time.monotonic() < frozen + 10:
             reader.read(0.2)
-    assert time.monotonic() - frozen < 2.5
+    assert time.monotonic() - frozen < 4  # patience is 1 s; the rest is for a loaded machine
     proxy.thaw()
     log.execute("INSERT INTO t VALUES (2)")
     await_that(lambda: _opens(reader, part.resume), message="the reader to reconnect")
