@@ -84,7 +84,8 @@ def _secrets(document: Document, interpolation: Interpolation) -> set[str]:
         if secret is not None:
             found.add(secret.get_secret_value())
     for url in (document.redis.url, document.store.url):
-        found.add(unquote(urlsplit(url.get_secret_value()).password or ""))
+        encoded = urlsplit(url.get_secret_value()).password or ""
+        found |= {encoded, unquote(encoded)}
     return {secret for secret in found | interpolation.from_files if secret}
 
 
