@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -486,10 +487,8 @@ def test_an_endless_body_is_cut_off_and_costs_no_memory(service: FakeService) ->
                 sent += len(chunk)
                 if not answer:
                     client.setblocking(False)
-                    try:
+                    with suppress(BlockingIOError):
                         answer = client.recv(4096)
-                    except BlockingIOError:
-                        pass
                     client.settimeout(10)
         except OSError:
             pass
