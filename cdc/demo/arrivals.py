@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final
 
 from cdc.demo.business import KINDS, SIDES, Key, Kind, SideName, Thing
 from cdc.demo.expectation import Row, key_value, row
 from cdc.demo.record import Committed, Record
 
-STALE_SECONDS = 2.0
+STALE_SECONDS: Final = 2.0
+MOST_KEYS: Final = 300  # asked for at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +51,9 @@ class Arrivals:
                 self.waiting[side].setdefault(committed.key, _Waiting(before, [])).changes.append(committed)
 
     def wanted(self, side: SideName) -> Iterator[tuple[Kind, list[Key]]]:
-        """What to read on a side: the keys that something is awaited of."""
+        """What to read on a side: the keys that something is awaited of, those first that were expected first."""
         for kind in KINDS:
-            if keys := [key for key in self.waiting[side] if key.kind is kind]:
+            if keys := list(islice((key for key in self.waiting[side] if key.kind is kind), MOST_KEYS)):
                 yield kind, keys
 
     def saw(self, side: SideName, keys: list[Key], rows: Mapping[str, Row], now: float) -> list[Arrival]:
@@ -74,12 +77,13 @@ class Arrivals:
         return arrived
 
     def stale(self, side: SideName, now: float) -> list[tuple[SideName, Key]]:
-        """Keys that have been waited for for so long that it is worth comparing with the side they came from."""
-        return [
+        """Some of the keys that have been waited for for so long that it is worth comparing with the side they came from."""
+        old = (
             (waiting.changes[-1].side, key)
             for key, waiting in self.waiting[side].items()
             if now - waiting.changes[-1].at > STALE_SECONDS
-        ]
+        )
+        return list(islice(old, MOST_KEYS))
 
     def settle(self, side: SideName, key: Key) -> None:
         """Both sides hold the same: whatever was waited for has come, or was changed back, or somebody else wrote."""

@@ -85,18 +85,19 @@ class _Show:
     def run(self, seconds: int | None) -> None:
         with ExitStack() as stack:
             sides = [stack.enter_context(self._stage.connect(side)) for side in SIDES]
-            began = time.monotonic()
+            began = due = time.monotonic()
             lines = 0
             while seconds is None or time.monotonic() - began < seconds:
                 if lines % screen.LINES_PER_HEAD == 0:
                     _say(screen.column_heads())
                 lines += 1
-                time.sleep(max(0.0, began + lines - time.monotonic()))
+                due = max(due + 1, time.monotonic())  # a second that was missed is not made up for
+                time.sleep(due - time.monotonic())
                 self._tell_comings_and_goings()
                 second = self._movement.look()
                 _say(screen.line(second, screen.standing(second, self._trouble())))
                 if lines % EXAMPLE_EVERY == 0 and second.order is not None:
-                    _say(_example(sides, second.order))
+                    self._show_example(sides, second.order)
                 if lines % COMPARE_EVERY == 0 and self._pid is not None:
                     self._compare()
 
@@ -106,22 +107,26 @@ class _Show:
             return
         if pid is None:
             _say(
-                screen.note(
-                    f"The service (PID {self._pid}) is gone. The business goes on; start it again to see it catch up."
-                )
+                screen.note(f"The service, process {self._pid}, is gone. The business goes on: start it again and see.")
             )
         else:
-            _say(screen.note(f"The service is back: PID {pid}."))
+            _say(screen.note(f"The service is back, process {pid}."))
         self._pid = pid
 
     def _trouble(self) -> str | None:
         if self._pid is None:
             return "no service"
-        answer = self._service.ask("/readyz")
+        answer = self._service.ask("/readyz", patience_seconds=0.5)
         if answer is None:
             return "service starting"
         status = str(answer.get("status"))
         return None if status == "ok" else f"service {status}"
+
+    @staticmethod
+    def _show_example(sides: list[Side], key: Key) -> None:
+        rows = {side.name: side.read(Order, [key]).get(key_value(side.name, key)) for side in sides}
+        if text := screen.example(rows):
+            _say(text)
 
     def _compare(self) -> None:
         found = self._movement.compare(COMPARE_PATIENCE_SECONDS)
@@ -133,10 +138,6 @@ class _Show:
             _say(screen.note(f"NOT EQUAL on the three sides: {', '.join(differing[:3])}{more}"))
         else:
             _say(screen.note(f"Compared: all three systems hold the same {count} things, value by value."))
-
-
-def _example(sides: list[Side], key: Key) -> str:
-    return screen.example({side.name: side.read(Order, [key]).get(key_value(side.name, key)) for side in sides})
 
 
 def _say(text: str) -> None:

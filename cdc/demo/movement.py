@@ -11,15 +11,15 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
 
 from cdc.demo.arrivals import Arrivals
-from cdc.demo.business import KINDS, SIDES, Key, Order, SideName, key_of
-from cdc.demo.expectation import key_value, thing
+from cdc.demo.business import KINDS, SIDES, Key, Order, SideName, Thing, key_of
+from cdc.demo.expectation import Row, key_value, thing
 from cdc.demo.record import Committed, Record
 from cdc.demo.sides import Side, UnexpectedRowCount
 from cdc.demo.stage import Stage
@@ -31,7 +31,7 @@ PAUSES: Final[dict[SideName, float]] = {
     "crm": 0.4,
 }  # mean seconds between transactions
 _POLL_SECONDS: Final = 0.002
-_STALE_EVERY_SECONDS: Final = 0.5
+_STALE_EVERY_SECONDS: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -138,7 +138,9 @@ class Movement:
         looked_at_stale = 0.0
         with ExitStack() as stack:
             sides = {side: stack.enter_context(self._stage.connect(side)) for side in SIDES}
-            while not self._stop.wait(_POLL_SECONDS):
+            pause = _POLL_SECONDS
+            while not self._stop.wait(pause):
+                began = time.monotonic()
                 with self._lock:  # nobody may find the queue empty and nothing awaited in between
                     while not self._committed.empty():
                         arrivals.expect(self._committed.get())
@@ -152,6 +154,7 @@ class Movement:
                 with self._lock:
                     self._second.waiting = arrivals.count()
                     self._second.oldest = arrivals.oldest(now)
+                pause = max(_POLL_SECONDS, time.monotonic() - began)  # a backlog must not make us the load
 
     def _look_at(self, side: SideName, connected: Side, arrivals: Arrivals) -> None:
         for kind, keys in arrivals.wanted(side):
@@ -166,15 +169,21 @@ class Movement:
 
 def _settle_stale(sides: dict[SideName, Side], arrivals: Arrivals, now: float) -> None:
     for side in SIDES:
-        for source, key in arrivals.stale(side, now):
-            there = sides[source].read(key.kind, [key]).get(key_value(source, key))
-            here = sides[side].read(key.kind, [key]).get(key_value(side, key))
-            both = [
-                None if found is None else thing(name, key.kind, found)
-                for name, found in ((source, there), (side, here))
-            ]
-            if both[0] == both[1]:
-                arrivals.settle(side, key)
+        stale = arrivals.stale(side, now)
+        for source in SIDES:
+            for kind in KINDS:
+                keys = [key for came_from, key in stale if came_from == source and key.kind is kind]
+                if not keys:
+                    continue
+                there, here = sides[source].read(kind, keys), sides[side].read(kind, keys)
+                for key in keys:
+                    if _thing(source, key, there) == _thing(side, key, here):
+                        arrivals.settle(side, key)
+
+
+def _thing(side: SideName, key: Key, rows: Mapping[str, Row]) -> Thing | None:
+    found = rows.get(key_value(side, key))
+    return None if found is None else thing(side, key.kind, found)
 
 
 def _compare(sides: Sequence[Side]) -> tuple[int, list[str]]:

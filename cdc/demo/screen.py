@@ -36,48 +36,50 @@ class Place:
 
 def header(place: Place) -> str:
     folder = place.folder
+    ports = place.ports
     return f"""
-  One coffee business, three systems that were never made for each other, kept equal by Datong:
+One coffee business in three systems that were never made for each other, kept equal by Datong:
 
-    website   MariaDB     127.0.0.1:{place.ports["website"]}  members, orders, stock     138-0000-0000    已支付  19.90元
-    miniapp   PostgreSQL  127.0.0.1:{place.ports["miniapp"]}  users, orders, inventory   +8613800000000   1       1990
-    crm       MariaDB     127.0.0.1:{place.ports["crm"]}  customers, sales, goods    +86 138 0000 0000  PAID  19.90
+  website  MariaDB     port {ports["website"]}  members, orders, stock    138-0000-0000      已支付  19.90元
+  miniapp  PostgreSQL  port {ports["miniapp"]}  users, orders, inventory  +8613800000000     1       1990
+  crm      MariaDB     port {ports["crm"]}  customers, sales, goods   +86 138 0000 0000  PAID    19.90
 
-  Look inside, and change something: it arrives on the other two.
-    {folder}/sql website        (or miniapp, crm: opens mariadb or psql)
+Look inside with mariadb or psql, and change a row: it arrives in the other two.
+  {folder}/sql website      (or miniapp, crm)
 
-  Admin page     http://127.0.0.1:{place.admin_port}/    token {place.token}
-  Configuration  {folder}/coffee.yaml    (log: {folder}/datong.log)
+Admin page     http://127.0.0.1:{place.admin_port}/  token {place.token}
+Configuration  {folder}/coffee.yaml
+Service's log  {folder}/datong.log
 
-  The service is PID {place.pid}. Kill it, watch the traffic pile up, start it again elsewhere:
-    kill -9 {place.pid}
-    set -a; . {folder}/env; set +a
-    {" ".join(place.command)}
+The service is process {place.pid}. Kill it, let the business go on, start it again in another terminal:
+  kill -9 {place.pid}
+  set -a; . {folder}/env; set +a
+  {" ".join(place.command)}
 
-  Below: rows seen by SELECT in one system that were committed in another, each second (seed {place.seed}).
-  Ctrl-C ends everything and removes the folder.
+Below, each second: rows that were committed in one system and seen by a SELECT in another.
+Seed {place.seed}. Ctrl-C ends everything and removes {folder}.
 """
 
 
 def column_heads() -> str:
     first = "".join(f"{source + ' to':>{2 * _WIDTH}}" for source in SIDES)
     second = "".join(f"{target:>{_WIDTH}}" for _, target in _WAYS)
-    return f"{'':8}{first}     latency, ms\n{'':8}{second}     p50     p99"
+    return f"{'':8}{first}    latency, ms\n{'':8}{second}    p50    p99"
 
 
 def line(second: Second, state: str) -> str:
     """One second: rows per way, latency, and how things stand."""
     rows = "".join(f"{second.moved[way] or '.':>{_WIDTH}}" for way in _WAYS)
     latencies = [seconds * 1000 for seconds in second.seconds]
-    shown = "".join(f"{_milliseconds(percentile(latencies, percent)):>8}" for percent in (50, 99))
+    shown = "".join(f"{_milliseconds(percentile(latencies, percent)):>7}" for percent in (50, 99))
     return f"{_clock()}{rows}{shown}  {state}"
 
 
 def standing(second: Second, service: str | None) -> str:
     """`service`: what is wrong with it, if anything."""
     if second.oldest > IN_STEP_SECONDS:
-        behind = f"{second.waiting} rows wait, {second.oldest:.0f} s"
-        return f"{service}: {behind}" if service else behind
+        behind = f"{second.waiting} on the way, {second.oldest:.0f} s"
+        return f"{service}, {behind}" if service else behind
     return service or "in step"
 
 
@@ -87,16 +89,17 @@ def note(text: str) -> str:
 
 def example(rows: Mapping[SideName, Row | None]) -> str:
     """One order as each system holds it."""
-    shown = [f"{side}: {_order(found)}" for side, found in rows.items()]
-    return f"{'':10}{' | '.join(shown)}"
+    number = next((str(found[0]) for found in rows.values() if found is not None), "")
+    shown = [f"{side} {_order(found)}" for side, found in rows.items()]
+    return f"{'':10}order {number}: {', '.join(shown)}" if number else ""
 
 
 def _order(found: Row | None) -> str:
     if found is None:
-        return "(deleted)"
-    number, _, state, amount, _ = found
+        return "has deleted it"
+    _, _, state, amount, _ = found
     amount = f"{amount:.2f}" if isinstance(amount, Decimal) else amount
-    return f"{number} {state} {amount}"
+    return f"{state} {amount}"
 
 
 def _milliseconds(value: float | None) -> str:

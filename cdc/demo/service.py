@@ -78,9 +78,9 @@ class Service:
         states = [channel[role] for channel in answer["channels"].values() for role in ("capture", "apply")]
         return bool(states) and all(state in ("running", "idle") for state in states)
 
-    def ask(self, path: str) -> dict[str, Any] | None:
+    def ask(self, path: str, patience_seconds: float = 3.0) -> dict[str, Any] | None:
         """A JSON document of the admin address, whatever its HTTP status; None where nobody answers."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._admin_port, timeout=3)
+        connection = http.client.HTTPConnection("127.0.0.1", self._admin_port, timeout=patience_seconds)
         try:
             connection.request("GET", path, headers={"authorization": f"Bearer {self._token}"})
             document = json.loads(connection.getresponse().read())
