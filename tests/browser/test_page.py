@@ -49,11 +49,23 @@ def service(tmp_path: Path) -> Iterator[FakeService]:
 def browse(chromium: str, url: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
-            chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr",
-            f"--user-data-dir={folder}/profile", "--window-size=1280,900", "--virtual-time-budget=4000", *options, url,
-        ],  # fmt: skip
-        capture_output=True, text=True, timeout=90, check=True,
-    )  # fmt: skip
+            chromium,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            "--enable-logging=stderr",
+            f"--user-data-dir={folder}/profile",
+            "--window-size=1280,900",
+            "--virtual-time-budget=4000",
+            *options,
+            url,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=True,
+    )
 
 
 def screenshots() -> Path | None:

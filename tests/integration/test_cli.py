@@ -305,7 +305,8 @@ store: {{url: "sqlite:///{folder}/store.db"}}
 channels:
   website: {{url: "{website}"}}
   crm: {{url: "{crm}"}}
-""" + FILE[FILE.index("entities:") :]  # fmt: skip
+"""
+ENTITIES = FILE[FILE.index("entities:") :]
 
 
 @pytest.fixture
@@ -320,6 +321,7 @@ def with_databases(
             website=mariadb_db.url(),
             crm=postgresql_db.url(),
         )
+        + ENTITIES
     )
     return datong
 
