@@ -16,9 +16,8 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from cdc.errors import ChangeLogLostError, LeaseLostError
-from cdc.model import Entry
-from cdc.redis_connection import RedisAddress, connect, redis_errors
-from cdc.store import Checkpoint
+from cdc.model import Checkpoint, Entry
+from cdc.redis_connection import Keys, RedisAddress, connect, redis_errors
 
 EntryId: TypeAlias = tuple[int, int]  # (order, end)
 NOWHERE: Final[EntryId] = (0, 0)
@@ -28,25 +27,6 @@ _encode_entry = msgspec.msgpack.Encoder().encode
 _decode_entry = msgspec.msgpack.Decoder(Entry).decode
 _encode_state = msgspec.msgpack.Encoder().encode
 _decode_state = msgspec.msgpack.Decoder(Checkpoint).decode
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """The names of a deployment's keys in Redis."""
-
-    deployment: str
-
-    def stream(self, channel: str) -> str:
-        return f"datong:{self.deployment}:stream:{channel}"
-
-    def published(self, channel: str) -> str:
-        return f"datong:{self.deployment}:published:{channel}"
-
-    def guard(self, channel: str) -> str:
-        return f"datong:{self.deployment}:guard:{channel}"
-
-    def lease(self, role: str) -> str:
-        return f"datong:{self.deployment}:lease:{role}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,8 @@ import threading
 import time
 from typing import Any, Final
 
-from cdc.change_log import Keys
 from cdc.errors import DatongError, LeaseLostError
-from cdc.redis_connection import RedisAddress, connect, redis_errors
+from cdc.redis_connection import Keys, RedisAddress, connect, redis_errors
 
 LEASE_SECONDS: Final = 10.0
 RENEW_SECONDS: Final = 2.0

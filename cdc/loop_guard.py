@@ -14,9 +14,8 @@ from typing import Any
 
 import msgspec
 
-from cdc.change_log import Keys
 from cdc.model import ApplyRecord
-from cdc.redis_connection import RedisAddress, connect, redis_errors
+from cdc.redis_connection import Keys, RedisAddress, connect, redis_errors
 
 
 class GuardRecord(msgspec.Struct, frozen=True, array_like=True):

@@ -168,6 +168,24 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
         return f"{self.order}-{self.end}"
 
 
+class Checkpoint(msgspec.Struct, frozen=True):
+    """A capture's whole state at a place in its log; from here it can go on as if it had never stopped.
+
+    `last_order`/`last_end` name the last entry published before it. `aside` maps a parked key to how many rows of
+    `datong_parked` hold it and what its channel had seen when it was first set aside. `ordinals`: per thread id of ours,
+    how many of its apply transactions have been passed (MySQL).
+    """
+
+    position: Position
+    last_order: Order
+    last_end: int
+    hlc: Hlc
+    seen: Seen
+    aside: dict[str, tuple[int, Seen]]
+    ordinals: dict[str, int]
+    revision: str
+
+
 _KEY = msgspec.json.Encoder(order="deterministic")
 
 

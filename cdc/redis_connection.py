@@ -31,6 +31,25 @@ class RedisAddress:
         return f"{parts.scheme}://{parts.hostname}:{parts.port or 6379}{parts.path}"
 
 
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The names of a deployment's keys in Redis."""
+
+    deployment: str
+
+    def stream(self, channel: str) -> str:
+        return f"datong:{self.deployment}:stream:{channel}"
+
+    def published(self, channel: str) -> str:
+        return f"datong:{self.deployment}:published:{channel}"
+
+    def guard(self, channel: str) -> str:
+        return f"datong:{self.deployment}:guard:{channel}"
+
+    def lease(self, role: str) -> str:
+        return f"datong:{self.deployment}:lease:{role}"
+
+
 def connect(address: RedisAddress) -> redis.Redis:
     """A client that never retries by itself: whether a command may be repeated is ours to know."""
     options: dict[str, Any] = {

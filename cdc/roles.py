@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 import structlog
 
@@ -26,6 +26,7 @@ from cdc.errors import ChangeLogLostError, DatongError, HaltError, LeaseLostErro
 from cdc.facts import EXIT_CONFIGURATION, EXIT_RESTART_ME, EXIT_STOPPED, RoleKind
 from cdc.faults import Faults, InjectedDropError
 from cdc.lease import Lease
+from cdc.logs import SECRETS
 from cdc.logs import configure as configure_logs
 from cdc.sessions import Session, open_apply, open_capture, redis_address
 from cdc.store import Store
@@ -39,10 +40,6 @@ LONGEST_BACKOFF_SECONDS: Final = 10.0
 STABLE_SECONDS: Final = 10.0
 
 log = structlog.get_logger()
-
-
-class Runs(Protocol):
-    def run(self) -> None: ...
 
 
 class RoleProcess:
@@ -136,6 +133,7 @@ class RoleProcess:
         """Take up a changed configuration; True if it changed what this process was built on."""
         old, new = self._configuration, self._watch.current
         self._configuration = new
+        SECRETS.know(new.secrets)
         self._control.facts.configuration_loaded_at = self._watch.loaded_at
         same = (
             old.deployment == new.deployment
@@ -168,7 +166,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigurationRefused as error:
         print(*error.problems, sep="\n", file=sys.stderr)
         return EXIT_CONFIGURATION
-    configure_role_logs(configuration, kind, options.channel, debug=options.debug)
+    configure_logs(debug=options.debug, secrets=configuration.secrets, role=kind, channel=options.channel)
     watch = ConfigWatch(options.config, cast("Mapping[str, str]", os.environ))
     report = Report(options.report_fd) if options.report_fd is not None else None
     control = Control(kind, options.channel, report, lambda: configuration_changed(watch, control))
@@ -190,11 +188,6 @@ def main(arguments: list[str] | None = None) -> int:
     except DatongError as error:
         log.error("role_failed", reason=str(error))
         return 1
-
-
-def configure_role_logs(configuration: Configuration, kind: str, channel: str, *, debug: bool) -> None:
-    configure_logs(debug=debug)
-    structlog.contextvars.bind_contextvars(role=kind, channel=channel)
 
 
 if __name__ == "__main__":

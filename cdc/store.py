@@ -19,7 +19,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from cdc.errors import DatongError, TransientError
-from cdc.model import Hlc, Order, Position, ProgressRow, Seen
+from cdc.model import Checkpoint, Order, ProgressRow
 
 SCHEMA_VERSION = 1
 
@@ -107,27 +107,10 @@ class StoreRefusedError(DatongError):
     """The hub store cannot be used as it is: not writable, written by a newer version, not a database."""
 
 
-class Checkpoint(msgspec.Struct, frozen=True):
-    """A capture's whole state at a place in its log; from here it can go on as if it had never stopped.
-
-    `last_order`/`last_end` name the last entry published before it. `aside` maps a parked key to how many rows of
-    `datong_parked` hold it and what its channel had seen when it was first set aside. `ordinals`: per thread id of ours,
-    how many of its apply transactions have been passed (MySQL).
-    """
-
-    position: Position
-    last_order: Order
-    last_end: int
-    hlc: Hlc
-    seen: Seen
-    aside: dict[str, tuple[int, Seen]]
-    ordinals: dict[str, int]
-    revision: str
-
-
 class Applied(msgspec.Struct, frozen=True):
     """How far a target has durably passed one source, heartbeats and unmapped entries included, and how far its own
-    progress table had been written then: a table that later says less was restored from a backup."""
+    progress table had been written then: a table that later says less was restored from a backup.
+    """
 
     passed: ProgressRow
     written: tuple[Order, int]

@@ -20,9 +20,9 @@ from cdc.control import Control
 from cdc.errors import HaltError
 from cdc.lease import Lease
 from cdc.loop_guard import LoopGuard
-from cdc.model import Entry, LogPart, Position
+from cdc.model import Checkpoint, Entry, LogPart, Position
 from cdc.readers import LogBatch, Reader
-from cdc.store import Checkpoint, Store
+from cdc.store import Store
 from transforms.compiled import MappingRefusedError
 from transforms.tables import Engine
 

@@ -7,8 +7,7 @@ published again after Redis was lost carry the same stamps.
 
 from __future__ import annotations
 
-from cdc.model import ApplyRecord, Entry, Hlc, LogPart, Order, ParkedKey, Position, Seen
-from cdc.store import Checkpoint
+from cdc.model import ApplyRecord, Checkpoint, Entry, Hlc, LogPart, Order, ParkedKey, Position, Seen
 
 
 class CaptureState:

@@ -45,8 +45,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _refuse_running_elsewhere(configuration: Configuration, channel: str) -> None:
     """A role of this channel may run on another machine: its lease says so."""
-    from cdc.change_log import Keys
-    from cdc.redis_connection import connect, redis_errors
+    from cdc.redis_connection import Keys, connect, redis_errors
 
     address = settings_of(configuration).redis
     keys = Keys(configuration.deployment)
@@ -61,8 +60,7 @@ def _refuse_running_elsewhere(configuration: Configuration, channel: str) -> Non
 
 
 def _remove_from_redis(configuration: Configuration, channel: str) -> list[str]:
-    from cdc.change_log import Keys
-    from cdc.redis_connection import connect, redis_errors
+    from cdc.redis_connection import Keys, connect, redis_errors
 
     address = settings_of(configuration).redis
     keys = Keys(configuration.deployment)

@@ -3,12 +3,12 @@
 import pytest
 
 from cdc.capture.state import CaptureState, first_checkpoint
-from cdc.change_log import ChangeLog, Keys
+from cdc.change_log import ChangeLog
 from cdc.errors import ChangeLogLostError, LeaseLostError, TransientError
 from cdc.lease import Lease
 from cdc.loop_guard import GuardRecord, LoopGuard
 from cdc.model import ApplyRecord, Change, Entry, Layout, Position
-from cdc.redis_connection import RedisAddress
+from cdc.redis_connection import Keys, RedisAddress
 from tests.waiting import await_that
 
 LAYOUT = Layout("m", "member", ("nickname",))

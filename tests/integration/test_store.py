@@ -7,8 +7,8 @@ import pytest
 
 from cdc.capture.state import first_checkpoint
 from cdc.errors import TransientError
-from cdc.model import Position, ProgressRow
-from cdc.store import Applied, Checkpoint, Store, StoreRefusedError
+from cdc.model import Checkpoint, Position, ProgressRow
+from cdc.store import Applied, Store, StoreRefusedError
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
