@@ -15,7 +15,13 @@ Exit codes: 0 done; 1 it did not hold or did not work; 2 wrong usage or configur
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Answer the options with `command`, a function of them. Exits with 2 on wrong usage."""
-    return _parser().parse_args(arguments)
+    parser = _parser()
+    options, further = parser.parse_known_args(arguments)
+    if options.name == "demo":  # it has a grammar of its own
+        options.arguments = further
+    elif further:
+        parser.error(f"unrecognized arguments: {' '.join(further)}")
+    return options
 
 
 def _late(module: str, function: str = "run") -> Command:
@@ -79,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     remove = add("remove", "take everything of ours out of a channel's database and Redis", _late("remove"))
     remove.add_argument("channel")
     remove.add_argument("--yes", action="store_true", help="do not ask")
-    _demo(add("demo", "private databases with live traffic, replicated both ways", _late("demo")))
+    add("demo", "private databases with live traffic, replicated both ways", _late("demo"), add_help=False)
     return parser
 
 
@@ -119,14 +125,6 @@ def _parked(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) ->
     show.add_argument("id", metavar="ID")
     retry.add_argument("id", metavar="ID", nargs="?", help="one change; all of them without it")
     drop.add_argument("id", metavar="ID")
-
-
-def _demo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--check", action="store_true", help="headless and bounded; verifies, and prints one JSON object"
-    )
-    parser.add_argument("--seed", type=int, help="of the random workload")
-    parser.add_argument("--sabotage", choices=("loop", "loss", "value"), help="break the run on purpose")
 
 
 class _Version(argparse.Action):

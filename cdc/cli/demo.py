@@ -1,11 +1,10 @@
-"""`datong demo`: see `cdc.demo.run`."""
+"""`datong demo`: see `cdc.demo.run`, which has its own options. Loaded by name: the demo stands above the command line."""
 
 from __future__ import annotations
 
 import argparse
+from importlib import import_module
 
 
 def run(options: argparse.Namespace) -> int:
-    from cdc.demo.run import main
-
-    return int(main(options))
+    return int(import_module("cdc.demo.run").main(options.arguments))
