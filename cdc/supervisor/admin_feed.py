@@ -100,7 +100,7 @@ class AdminFeed:
             except OSError as error:
                 ours.close()
                 self._life = self._life.could_not_start(str(error), now, random.random())  # noqa: S311 - jitter
-                log.error("admin.not_started", reason=str(error))  # noqa: TRY400 - one line
+                log.error("admin.not_started", reason=str(error))
                 return
         self._feed = ours
         self._life = self._life.started(now)

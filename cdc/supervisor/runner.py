@@ -185,7 +185,7 @@ class Supervisor:
             role.process = RoleProcess(partial(self._argv_of, key))
         except OSError as error:
             role.life = role.life.could_not_start(f"cannot be started: {error}", now, _chance())
-            log.error("role.not_started", role=key[0], channel=key[1], reason=str(error))  # noqa: TRY400 - no traceback
+            log.error("role.not_started", role=key[0], channel=key[1], reason=str(error))
             return
         role.restarts += role.life.beat_at is not None or role.life.crashes > 0 or role.life.planned
         role.life = role.life.started(now)

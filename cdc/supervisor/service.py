@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ def run_service(
     from config.watch import ConfigWatch
 
     logs.configure(debug=debug, secrets=configuration.secrets)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold every password; children inherit this
     follower = ConfigurationFollower(path, ConfigWatch(path, os.environ), only, listen_on)
     settings = follower.settings
     listener = listen(settings.admin)

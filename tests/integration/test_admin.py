@@ -85,11 +85,11 @@ def bearer(token: str | None) -> dict[str, str]:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "FROB"])
 @pytest.mark.parametrize("path", [*PROTECTED, *ODD])
-@pytest.mark.parametrize("token", [None, "wrong", TOKEN + "x", "canary-token-7c1"])
-def test_nothing_is_told_without_the_token(service: FakeService, method: str, path: str, token: str | None) -> None:
-    answer = service.ask(path, method, headers=bearer(token))
-    assert answer.code == 401
-    assert answer.headers["www-authenticate"].startswith("Bearer")
+def test_nothing_is_told_without_the_token(service: FakeService, method: str, path: str) -> None:
+    for token in (None, "wrong", TOKEN + "x", TOKEN[:-1]):
+        answer = service.ask(path, method, headers=bearer(token))
+        assert answer.code == 401
+        assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
 @pytest.mark.parametrize("path", OPEN)
