@@ -16,7 +16,7 @@ from sinks.contract import Progress, TransactionHeader
 PROGRESS_TABLE: Final = "datong_progress"
 PARKED_TABLE: Final = "datong_parked"
 LEASE_SOURCE: Final = ""
-LEASE_TOKEN: Final = "lease"  # of a transaction that only raises the epoch: no change is in it, no guard record for it
+LEASE_TOKEN: Final = "lease"  # noqa: S105 - of a transaction that only raises the epoch: no change is in it, no guard record for it
 MESSAGE_PREFIX: Final = "datong"  # of PostgreSQL's logical messages and MariaDB's comments, with bookkeeping `none`
 
 PROGRESS_COLUMNS: Final = (

@@ -112,6 +112,7 @@ POSTGRESQL_CLASSES: Final[dict[str, Kind]] = {
     "42": "halt",
 }
 
+MEND_TABLES: Final = "run `datong doctor --fix`, which creates our tables"
 MEND_CREDENTIALS: Final = "check user, password and database in the channel's url"
 
 
@@ -180,6 +181,8 @@ def _mysql_mend(code: int, text: str) -> str:
         verb = text.partition(" ")[0]
         needed = verb if verb in ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE") else "the privilege"
         return f"grant {needed} on that table to this channel's account; `datong doctor --sql` prints the statement"
+    if code == 1146 and ("datong_progress" in text or "datong_parked" in text):
+        return MEND_TABLES
     if code in (1146, 1051):
         return "create the table, or take it out of the mappings"
     if code == 1054:
@@ -193,6 +196,8 @@ def _postgresql_mend(error: psycopg.Error) -> str:
         return MEND_CREDENTIALS
     if code == "42501":
         return "grant SELECT, INSERT, UPDATE, DELETE on it to this channel's role; `datong doctor --sql` prints the statement"
+    if code == "42P01" and "datong_" in (error.diag.message_primary or ""):
+        return MEND_TABLES
     if code == "42P01":
         return "create the table, or take it out of the mappings"
     if code == "42703":

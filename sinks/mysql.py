@@ -51,6 +51,7 @@ class MySQLSink:
         self._dialect = Dialect(row_alias=False, max_packet=0)
         self._plans: dict[int, tuple[Table, TablePlan]] = {}
         self._commits = 0
+        self._uncounted = False  # a transaction was committed that the log may not show
         self._wrote = False
         self._logged = False
 
@@ -62,7 +63,7 @@ class MySQLSink:
         except SinkError:
             session.close()
             raise
-        self._session, self._identity, self._commits = session, identity, 0
+        self._session, self._identity, self._commits, self._uncounted = session, identity, 0, False
         self._plans.clear()
         self._dialect = Dialect(
             row_alias=self._address.engine == "mysql" and _version(identity.version) >= (8, 0, 19),
@@ -94,6 +95,8 @@ class MySQLSink:
         return bookkeeping.progress(self._open(), deployment, self._target) if self._has_tables else {}
 
     def begin(self, header: TransactionHeader) -> str:
+        if self._uncounted:
+            self._renew()
         session = self._open()
         mariadb = self._address.engine == "mariadb"
         comment = ""
@@ -138,12 +141,15 @@ class MySQLSink:
             self.close()
             code = error.code if isinstance(error, SinkError) else ""
             raise Transient(f"COMMIT: its end is not known: {error}", code, unknown_commit=True) from error
+        except BaseException:
+            self.close()  # interrupted before the answer
+            raise
         self._commits += 1
-        if not self._logged and self._address.engine == "mysql":
-            self._renew()
+        self._uncounted = not self._logged and self._address.engine == "mysql"
 
     def rollback(self) -> None:
         self._header = None
+        self._plans.clear()  # what failed may have failed because a table has changed
         if self._session is not None:
             bookkeeping.rollback(self._session)
 
@@ -176,6 +182,7 @@ class MySQLSink:
         before = self._identity
         if self.connect() != before:
             self.close()
+            raise Transient(f"{self._address}: another server, or another start of it, answers there now")
 
     def _plan(self, table: Table) -> TablePlan:
         known = self._plans.get(id(table))
@@ -209,8 +216,7 @@ class MySQLSink:
                     affected += self._send(pack, single=single)
                     pack, characters = [], 0
                     pending.clear()
-                    pending.admits(statement.writes)
-                elif not pack:
+                if not pack:
                     pending.admits(statement.writes)
                 pack.append(statement)
                 characters += size

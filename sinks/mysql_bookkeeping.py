@@ -9,6 +9,7 @@ from typing import Final
 from sinks.bookkeeping import (
     CREATE_MYSQL,
     LEASE_SOURCE,
+    LEASE_TOKEN,
     PARKED_COLUMNS,
     PARKED_TABLE,
     PROGRESS_COLUMNS,
@@ -21,6 +22,7 @@ from sinks.mysql_session import MySQLSession, Statement
 _PROGRESS: Final = quote_name(PROGRESS_TABLE)
 _PARKED: Final = quote_name(PARKED_TABLE)
 _MOST_CHARACTERS: Final = 1 << 20
+_OVERHEAD: Final = 256 << 10  # what a statement and a row of ours need besides the change
 
 
 def prepare(session: MySQLSession) -> list[str]:
@@ -42,23 +44,21 @@ def prepare(session: MySQLSession) -> list[str]:
 def take_over(session: MySQLSession, deployment: str, target: str) -> int:
     """Raise the epoch of the lease line and of all lines, in one transaction that waits for any writer's."""
     mine = _mine(deployment, target)
-    lease = (
-        f"({text_literal(deployment)}, {text_literal(target)}, {text_literal(LEASE_SOURCE)}, 0, 0, 1, 0, 1, 'lease', 0)"
-    )
+    lease = f"({text_literal(deployment)}, {text_literal(target)}, {text_literal(LEASE_SOURCE)}, 0, 0, 1, 0, 1, '{LEASE_TOKEN}', 0)"
     where = "taking over the lease"
     with rolled_back_on_error(session):
         *_, answer = session.run([
             Statement("START TRANSACTION", where),
             Statement(
                 f"INSERT INTO {_PROGRESS} ({_names(PROGRESS_COLUMNS)}) VALUES {lease}"
-                " ON DUPLICATE KEY UPDATE `epoch` = `epoch` + 1, `token` = 'lease', `row_count` = 0",
+                f" ON DUPLICATE KEY UPDATE `epoch` = `epoch` + 1, `token` = '{LEASE_TOKEN}', `row_count` = 0",
                 where,
             ),
             Statement(f"SELECT `epoch` FROM {_PROGRESS} WHERE {mine} AND `source` = {text_literal(LEASE_SOURCE)}", where),
         ])  # fmt: skip
         epoch = int(answer.rows[0][0])
         list(session.run([
-            Statement(f"UPDATE {_PROGRESS} SET `epoch` = {epoch}, `token` = 'lease', `row_count` = 0 WHERE {mine}", where),
+            Statement(f"UPDATE {_PROGRESS} SET `epoch` = {epoch}, `token` = '{LEASE_TOKEN}', `row_count` = 0 WHERE {mine}", where),
             Statement("COMMIT", where),
         ]))  # fmt: skip
     return epoch
@@ -110,7 +110,16 @@ def begin(session: MySQLSession, header: TransactionHeader, comment: str) -> Non
 
 def park(session: MySQLSession, header: TransactionHeader, rows: Sequence[ParkedRow]) -> None:
     """Insert parked rows, or replace them by the same id."""
-    literals = [_parked(header.target, row) for row in rows]
+    # In hexadecimal digits a change is twice as long, and one that is parked for its size has to fit as well.
+    piece = session.max_packet // 4
+    for row in rows:
+        if len(row.change) > session.max_packet - _OVERHEAD:
+            raise Halt(
+                f"a change of {row.mapping} with {len(row.change)} bytes cannot be parked: max_allowed_packet is {session.max_packet}",
+                "1153",
+                mend=f"SET GLOBAL max_allowed_packet = {2 * len(row.change) + _OVERHEAD}",
+            )
+    literals = [_parked(header.target, row, row.change[:piece]) for row in rows]
     update = ", ".join(f"{quote_name(name)} = VALUES({quote_name(name)})" for name in PARKED_COLUMNS[3:])
     start = 0
     while start < len(literals):
@@ -126,6 +135,15 @@ def park(session: MySQLSession, header: TransactionHeader, rows: Sequence[Parked
             )
         )
         start = end
+    for row in rows:
+        for place in range(piece, len(row.change), piece):
+            more = row.change[place : place + piece].hex()
+            mine = f"{_mine(row.deployment, header.target)} AND `id` = {text_literal(row.id)}"
+            session.run_one(
+                Statement(
+                    f"UPDATE {_PARKED} SET `change_data` = CONCAT(`change_data`, X'{more}') WHERE {mine}", "parking"
+                )
+            )
 
 
 def unpark(session: MySQLSession, header: TransactionHeader, ids: Sequence[str]) -> None:
@@ -213,7 +231,7 @@ def _touch_lease(header: TransactionHeader) -> str:
     )
 
 
-def _parked(target: str, row: ParkedRow) -> str:
+def _parked(target: str, row: ParkedRow, change: bytes) -> str:
     texts = [text_literal(text) for text in (row.deployment, target, row.id, row.source)]
     more = [text_literal(text) for text in (row.mapping, row.entity, row.key_text, row.reason, row.error)]
-    return f"({', '.join(texts)}, {row.order}, {row.index}, {', '.join(more)}, {row.since}, X'{row.change.hex()}')"
+    return f"({', '.join(texts)}, {row.order}, {row.index}, {', '.join(more)}, {row.since}, X'{change.hex()}')"

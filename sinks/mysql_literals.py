@@ -17,12 +17,12 @@ from typing import Final, TypeAlias
 
 from sinks.value_checks import (
     check_fraction,
-    check_single,
     check_text,
     decimal_text,
     in_utc,
     refuse,
     refuse_type,
+    single_of,
     without_zone,
 )
 from transforms.tables import Column
@@ -101,16 +101,19 @@ def _decimal(column: Column) -> Encoder:
 def _float(column: Column) -> Encoder:
     single = column.type.name == "float"
     scale = column.type.scale
+    unsigned_zero = column.type.engine == "mariadb"
 
     def encode(value: ChannelValue) -> str:
         if type(value) is not float:
             return "NULL" if value is None else refuse_type(column, value)
         if not math.isfinite(value):
             refuse(column, "cannot hold NaN or infinity")
-        if single:
-            check_single(column, value)
+        if unsigned_zero and value == 0 and math.copysign(1, value) < 0:
+            refuse(column, "MariaDB cannot hold a negative zero")
         if scale is not None and round(value, scale) != value:
             refuse(column, "more digits after the point do not fit")
+        if single:
+            value = single_of(column, value)  # its shortest decimal may be above the largest that the server takes
         text = repr(value)
         return text if "e" in text else f"{text}e0"  # without an exponent it would be a decimal, whose zero has no sign
 

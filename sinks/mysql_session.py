@@ -56,7 +56,7 @@ class MySQLSession:
         self.ask(
             f"SET SESSION innodb_lock_wait_timeout = {seconds}, SESSION lock_wait_timeout = {seconds},"
             " SESSION completion_type = 'NO_CHAIN', SESSION foreign_key_checks = 1, SESSION unique_checks = 1,"
-            " SESSION sql_safe_updates = 0, SESSION sql_notes = 1, SESSION max_error_count = 64"
+            " SESSION sql_safe_updates = 0, SESSION sql_notes = 1"
         )
         thread, packet, user = self.ask("SELECT CONNECTION_ID(), @@max_allowed_packet, CURRENT_USER()")[0]
         self.thread_id = int(thread)
@@ -68,8 +68,8 @@ class MySQLSession:
         return not self._connection.open
 
     def close(self) -> None:
-        with contextlib.suppress(pymysql.err.MySQLError, OSError):
-            self._connection._force_close()  # type: ignore[attr-defined]  # noqa: SLF001 - no farewell on a broken one
+        if self._connection.open:
+            self._connection.close()
 
     def ask(self, statement: str) -> Sequence[Sequence[Any]]:
         """Run one statement outside the hot path and answer its rows."""

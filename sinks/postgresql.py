@@ -115,10 +115,14 @@ class PostgreSQLSink:
         except (SinkError, OSError) as error:
             self.close()
             raise Transient(f"COMMIT: its end is not known: {error}", "08006", unknown_commit=True) from error
+        except BaseException:
+            self.close()  # interrupted before the answer
+            raise
         session.receive_commit()
 
     def rollback(self) -> None:
         self._header = None
+        self._plans.clear()  # what failed may have failed because a table has changed
         if self._session is not None:
             bookkeeping.rollback(self._session)
 
@@ -196,8 +200,7 @@ class PostgreSQLSink:
                     affected += self._send(pack, single=single)
                     pack, rows = [], 0
                     pending.clear()
-                    pending.admits(made.writes)
-                elif not pack:
+                if not pack:
                     pending.admits(made.writes)
                 pack.append(made)
                 rows += len(made.writes)

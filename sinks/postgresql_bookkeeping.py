@@ -8,6 +8,7 @@ from typing import Final
 from sinks.bookkeeping import (
     CREATE_POSTGRESQL,
     LEASE_SOURCE,
+    LEASE_TOKEN,
     MESSAGE_PREFIX,
     PARKED_COLUMNS,
     PARKED_TABLE,
@@ -23,17 +24,17 @@ _PARKED: Final = f"public.{PARKED_TABLE}"
 _XID: Final = "pg_current_xact_id()::text::int8"
 
 _TAKE_LEASE: Final = f"""INSERT INTO {_PROGRESS} AS t ({", ".join(PROGRESS_COLUMNS)})
-VALUES ($1, $2, '{LEASE_SOURCE}', 0, 0, 1, 0, 1, 'lease', 0)
-ON CONFLICT (deployment, target, source) DO UPDATE SET epoch = t.epoch + 1, token = 'lease', row_count = 0 RETURNING t.epoch"""
-_RAISE_EPOCH: Final = f"""UPDATE {_PROGRESS} SET epoch = $3::int8, token = 'lease', row_count = 0
+VALUES ($1, $2, '{LEASE_SOURCE}', 0, 0, 1, 0, 1, '{LEASE_TOKEN}', 0)
+ON CONFLICT (deployment, target, source) DO UPDATE SET epoch = t.epoch + 1, token = '{LEASE_TOKEN}', row_count = 0 RETURNING t.epoch"""
+_RAISE_EPOCH: Final = f"""UPDATE {_PROGRESS} SET epoch = $3::int8, token = '{LEASE_TOKEN}', row_count = 0
 WHERE deployment = $1 AND target = $2 AND source <> '{LEASE_SOURCE}'"""
-_LOCK_LINES: Final = f"""SELECT 1 FROM {_PROGRESS} WHERE deployment = $1 AND ($2::text IS NULL OR target = $2)
+_LOCK_LINES: Final = f"""SELECT 1 FROM {_PROGRESS} WHERE deployment = $1 AND ($2::text IS NULL OR target = $2::text)
 ORDER BY source FOR UPDATE"""
 _READ_LINES: Final = f"""SELECT source, position, row_end, complete, hlc FROM {_PROGRESS}
-WHERE deployment = $1 AND ($2::text IS NULL OR target = $2) AND source <> '{LEASE_SOURCE}'"""
+WHERE deployment = $1 AND ($2::text IS NULL OR target = $2::text) AND source <> '{LEASE_SOURCE}'"""
 _FIRST: Final = f"""INSERT INTO {_PROGRESS} ({", ".join(PROGRESS_COLUMNS)})
-SELECT $1, $2, $3, $4::int8, $5::int8, $6::int2, $7::int8, $8::int8, $9, $10::int8 FROM {_PROGRESS}
-WHERE deployment = $1 AND target = $2 AND source = '{LEASE_SOURCE}' AND epoch = $8::int8 FOR SHARE
+SELECT $1::text, $2::text, $3::text, $4::int8, $5::int8, $6::int2, $7::int8, $8::int8, $9::text, $10::int8 FROM {_PROGRESS}
+WHERE deployment = $1::text AND target = $2::text AND source = '{LEASE_SOURCE}' AND epoch = $8::int8 FOR SHARE
 ON CONFLICT DO NOTHING RETURNING {_XID}"""
 _MOVE: Final = f"""UPDATE {_PROGRESS} SET position = $4::int8, row_end = $5::int8, complete = $6::int2, hlc = $7::int8,
   token = $9, row_count = $10::int8
@@ -46,7 +47,7 @@ VALUES ($1, $2, $3, $4, $5::int8, $6::int8, $7, $8, $9, $10, $11, $12::int8, $13
 ON CONFLICT (deployment, target, id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in PARKED_COLUMNS[3:])}"""
 _UNPARK: Final = f"DELETE FROM {_PARKED} WHERE deployment = $1 AND target = $2 AND id = ANY($3::text[])"
 _PARKED_ROWS: Final = f"""SELECT {", ".join(PARKED_COLUMNS[2:])} FROM {_PARKED}
-WHERE deployment = $1 AND ($2::text IS NULL OR target = $2) ORDER BY source COLLATE "C", position, row_index, id COLLATE "C\""""
+WHERE deployment = $1 AND ($2::text IS NULL OR target = $2::text) ORDER BY source COLLATE "C", position, row_index, id COLLATE "C\""""
 _STATE: Final = """SELECT to_regclass($1) IS NOT NULL, to_regclass($2) IS NOT NULL,
   coalesce((SELECT relreplident::text = 'f' FROM pg_class WHERE oid = to_regclass($2)), false)"""
 

@@ -120,7 +120,7 @@ class PostgreSQLSession:
             yield
         except psycopg.Error as error:
             raise postgresql_error(error, query.where, single=single, mend=query.mend) from None
-        except (SinkError, UnicodeEncodeError):
+        except SinkError:
             raise
         except BaseException:
             self.close()  # interrupted in the middle of an answer

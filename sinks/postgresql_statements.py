@@ -1,7 +1,7 @@
 """Row writes as PostgreSQL statements. Pure. Guards I4 and TRAPS.md G6, W4.
 
 A statement takes a whole segment: one array parameter per column, joined to the table by key. A write that would change
-nothing is not written, because PostgreSQL would log it: `*<>` compares the stored images, so that it needs no equality of the type (json has
+nothing is not written, because PostgreSQL would log it: `record_image_ne`, the function behind `*<>`, compares stored images, so that it needs no equality of the type (json has
 none) and tells 1.0 from 1.00 and 0 from -0. An update answers the numbers of the rows that it changed; `lookup` tells what the others are.
 """
 
@@ -134,7 +134,7 @@ def _insert(plan: TablePlan, key: tuple[str, ...], columns: tuple[str, ...]) -> 
         changes = ", ".join(f"{quote_name(column)} = excluded.{quote_name(column)}" for column in others)
         old = ", ".join(f"t.{quote_name(column)}" for column in others)
         new = ", ".join(f"excluded.{quote_name(column)}" for column in others)
-        action = f"UPDATE SET {changes} WHERE ROW({old}) *<> ROW({new})"
+        action = f"UPDATE SET {changes} WHERE record_image_ne(ROW({old}), ROW({new}))"
     else:
         action = "NOTHING"
     sql = (
@@ -157,8 +157,8 @@ def _update(plan: TablePlan, key: tuple[str, ...], columns: tuple[str, ...]) -> 
     old = ", ".join(f"t.{quote_name(column)}" for column in columns)
     new = ", ".join(f"v.{alias}::{plan.column(column).full_type}" for column, alias in values)
     return Shape(
-        f"UPDATE {plan.name} AS t SET {changes} FROM {source} WHERE {found} AND ROW({old}) *<> ROW({new}) RETURNING v.n",
-        f"SELECT v.n, ROW({old}) *= ROW({new}) FROM {source} JOIN {plan.name} AS t ON {found}",
+        f"UPDATE {plan.name} AS t SET {changes} FROM {source} WHERE {found} AND record_image_ne(ROW({old}), ROW({new})) RETURNING v.n",
+        f"SELECT v.n, record_image_eq(ROW({old}), ROW({new})) FROM {source} JOIN {plan.name} AS t ON {found}",
         tuple(map(plan.encoder, (*key, *columns))),
         takes_key=True,
         takes_values=True,

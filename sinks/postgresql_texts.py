@@ -15,12 +15,12 @@ from typing import Final, TypeAlias
 
 from sinks.value_checks import (
     check_fraction,
-    check_single,
     check_text,
     decimal_text,
     in_utc,
     refuse,
     refuse_type,
+    single_of,
     without_zone,
 )
 from transforms.tables import Column
@@ -86,8 +86,8 @@ def _float(column: Column) -> Encoder:
             return "NULL" if value is None else refuse_type(column, value)
         if math.isnan(value):
             return "NaN"
-        if single:
-            check_single(column, value)
+        if single and math.isfinite(value):
+            value = single_of(column, value)
         return repr(value)
 
     return encode

@@ -43,8 +43,10 @@ def canonical(value: ChannelValue) -> ChannelValue:
 
 def row_keys(write: RowWrite) -> tuple[RowKey, ...]:
     """The rows that a write touches: the one it finds and, if it moves the key, the one it makes."""
-    table = write.table
-    here: RowKey = (table.schema, table.name, write.key_columns, tuple(map(canonical, write.key)))
+    table, key = write.table, write.key
+    if len(key) != 1 or isinstance(key[0], str):
+        key = tuple(map(canonical, key))
+    here: RowKey = (table.schema, table.name, write.key_columns, key)
     if write.op != "update" or not moves_key(write):
         return (here,)
     values = dict(zip(write.columns, write.values, strict=True))
@@ -83,13 +85,20 @@ def segments(
 
 
 class Pack:
-    """The keys of what has been sent and not answered: a statement on one of them waits, so a miss can be looked into."""
+    """The rows of what is sent together: a statement on one of them waits for the answers, so a miss can be looked into."""
 
     def __init__(self) -> None:
         self._keys: set[RowKey] = set()
+        self._first: Sequence[RowWrite] | None = None
 
     def admits(self, writes: Sequence[RowWrite]) -> bool:
         """Whether none of these rows is in the pack; then they are."""
+        if self._first is None and not self._keys:
+            self._first = writes  # most packs are one statement: its keys are named only when there is a second
+            return True
+        if self._first is not None:
+            self._keys.update(key for write in self._first for key in row_keys(write))
+            self._first = None
         own = [key for write in writes for key in row_keys(write)]
         if not self._keys.isdisjoint(own):
             return False
@@ -98,3 +107,4 @@ class Pack:
 
     def clear(self) -> None:
         self._keys.clear()
+        self._first = None

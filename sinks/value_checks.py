@@ -36,6 +36,8 @@ def decimal_text(column: Column, value: decimal.Decimal) -> str:
     _, digits, exponent = value.as_tuple()
     assert isinstance(exponent, int)
     scale, precision = column.type.scale, column.type.precision
+    if precision is not None and 0 <= -exponent <= (scale or 0) and len(digits) + exponent <= precision - (scale or 0):
+        return format(value, "f")  # the usual case, cheaply
     if precision is not None:
         significant = "".join(map(str, digits)).lstrip("0")
         fraction = max(0, -exponent - (len(significant) - len(significant.rstrip("0")))) if significant else 0
@@ -67,24 +69,22 @@ def check_text(column: Column, value: str, *, limit: int | None, padded: bool) -
             refuse(column, "a lone surrogate is not text")
 
 
-def check_single(column: Column, value: float) -> None:
-    """Refuse a float that 4 bytes do not hold: neither exactly, nor as the shortest decimal that gives those bytes."""
-    if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124 - NaN alone is unlike itself
-        return
+def single_of(column: Column, value: float) -> float:
+    """The 4-byte float that a finite value stands for: itself, or the one of which it is the shortest decimal. Else refused."""
     try:
         packed = struct.pack("<f", value)
     except OverflowError:
         refuse(column, "out of the range of 4 bytes")
-    single = struct.unpack("<f", packed)[0]
+    single: float = struct.unpack("<f", packed)[0]
     if single == value:
-        return
+        return single
     for digits in range(6, 10):
         shortest = float(f"{single:.{digits}g}")
         if struct.pack("<f", shortest) == packed:
             if shortest == value:
-                return
+                return single
             break
-    refuse(column, "does not fit in 4 bytes exactly")
+    return refuse(column, "does not fit in 4 bytes exactly")
 
 
 def in_utc(column: Column, value: dt.datetime) -> dt.datetime:

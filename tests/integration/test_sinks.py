@@ -1,5 +1,7 @@
 """One behaviour, three databases: what every sink does, whatever its engine."""
 
+# ruff: noqa: DTZ001 - zone-less datetimes are values under test
+
 from __future__ import annotations
 
 import dataclasses
@@ -225,19 +227,19 @@ def test_a_large_batch_is_written_whole(target: Target) -> None:
 
 
 def test_composite_keys_find_their_rows(target: Target) -> None:
-    target.create("CREATE TABLE lines (a int, b varchar(10), v int, PRIMARY KEY (a, b))")
-    table = target.table("lines")
+    target.create("CREATE TABLE order_lines (a int, b varchar(10), v int, PRIMARY KEY (a, b))")
+    table = target.table("order_lines")
     assert table.primary_key == ("a", "b")
     _, lease = target.ready()
 
-    def line(op: str, a: int, b: str, **values: Any) -> RowWrite:
+    def line(op: str, a: int, b: str, /, **values: Any) -> RowWrite:
         return RowWrite(table, op, ("a", "b"), (a, b), tuple(values), tuple(values.values()))  # type: ignore[arg-type]
 
     lease.apply([line("insert", a, b, a=a, b=b, v=0) for a in range(3) for b in "xyz"])
     lease.apply(
         [line("update", 1, "y", v=5), line("update", 2, "z", b="w"), line("delete", 0, "x"), line("delete", 0, "y")]
     )
-    assert rows(target, "lines", "a, b") == [
+    assert rows(target, "order_lines", "a, b") == [
         (0, "z", 0), (1, "x", 0), (1, "y", 5), (1, "z", 0), (2, "w", 0), (2, "x", 0), (2, "y", 0),
     ]  # fmt: skip
 
@@ -460,11 +462,11 @@ def test_mariadb_shows_the_token_in_the_annotation_of_the_first_statement(mariad
     header, _ = lease.begin()
     lease.sink.write([insert(table, id=1, name="a", quantity=1)])
     lease.commit(header)
-    assert f"/*datong:{header.token}*/" in annotations(mariadb_db)
+    assert f"/*datong:{header.token}*/" in annotated(mariadb_db)
     target.opened[0].close()
 
 
-def annotations(database: MySQLDatabase) -> str:
+def annotated(database: MySQLDatabase) -> str:
     """The text of all annotate events of the present binlog."""
     with closing(database.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("SHOW MASTER STATUS")
@@ -566,7 +568,7 @@ def test_every_kind_of_refusal_is_answered_without_the_rows_values(target: Targe
     fine: dict[str, Any] = {"n": 1, "u": None, "p": None, "s": 1, "c": 1, "d": None}
     canary = "SECRET13800138000"
     lease.apply([insert(table, id=1, **{**fine, "u": canary})])
-    bad = [{"n": None}, {"u": canary}, {"p": 987654}, {"s": 987654}, {"c": 987654}]
+    bad: list[dict[str, Any]] = [{"n": None}, {"u": canary}, {"p": 987654}, {"s": 987654}, {"c": 987654}]
     header, _ = lease.begin()
     rejections = sink.write_singly(
         [insert(table, number, id=number, **{**fine, **one}) for number, one in enumerate(bad, 10)]
@@ -603,6 +605,41 @@ def test_waiting_for_a_lock_is_transient_and_bounded(target: Target) -> None:
         blocker.rollback()
     lease.apply([update(table, 1, quantity=4)])
     assert rows(target) == [(1, "a", 4)]
+
+
+def test_a_row_deleted_and_made_again_while_we_wait_is_never_taken_for_missing(target: Target) -> None:
+    table = items(target)
+    sink, lease = target.ready(lock_timeout_seconds=20.0)
+    lease.apply([insert(table, id=1, name="a", quantity=1)])
+    outcomes: list[str] = []
+
+    def write(change: RowWrite) -> None:
+        try:
+            sink.write([change])
+            outcomes.append("written")
+        except Transient:
+            outcomes.append("again")
+
+    for change, left in ((update(table, 1, name="ours"), [(1, "ours", 3)]), (delete(table, 1), [])):
+        with closing(target.database.connect()) as blocker, closing(blocker.cursor()) as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("DELETE FROM items WHERE id = 1")
+            cursor.execute("INSERT INTO items VALUES (1, 'theirs', 3)")
+            header, _ = lease.begin()
+            writer = threading.Thread(target=write, args=(change,))
+            writer.start()
+            writer.join(0.5)
+            assert writer.is_alive()
+            cursor.execute("COMMIT")
+            writer.join(20)
+        if outcomes[-1] == "again":
+            sink.rollback()
+            lease.apply([change])
+        else:
+            lease.commit(header)
+        assert rows(target) == left
+    if target.postgresql:
+        assert outcomes == ["again", "again"]
 
 
 def test_a_deadlock_is_transient(target: Target) -> None:
@@ -711,6 +748,7 @@ def test_after_an_unknown_commit_the_database_tells_how_it_ended(
         if point == "sink.commit_sent" and armed:
             if reaches:
                 await_that(lambda: rows(target), timeout=10)
+                raise ConnectionResetError("the answer never came")
             proxy.reset()
 
     sink, lease = target.ready(proxy.port, probe=probe)
@@ -918,7 +956,7 @@ def test_without_bookkeeping_mariadb_carries_the_record_in_a_comment(mariadb_db:
     sink.write([insert(table, id=1, name="a", quantity=1), update(table, 1, name="b")])
     lease.commit(header)
     sink.close()
-    assert annotations(mariadb_db).count(header.token) == 2
+    assert annotated(mariadb_db).count(header.token) == 2
 
 
 # --- the server
@@ -965,7 +1003,8 @@ TYPES_MYSQL: list[tuple[str, list[Any]]] = [
 
 def test_mysql_values_round_trip_exactly(mysql_target: Target) -> None:
     target = mysql_target
-    for number, (kind, values) in enumerate(TYPES_MYSQL):
+    for number, (kind, all_values) in enumerate(TYPES_MYSQL):
+        values = [v for v in all_values if target.engine == "mysql" or str(v) != "-0.0"]  # MariaDB has no negative zero
         target.execute(f"CREATE TABLE v{number} (id int PRIMARY KEY, v {kind}) CHARSET utf8mb4".replace("%", "%%"))
         table = target.table(f"v{number}")
         sink, lease = target.ready()
@@ -992,7 +1031,7 @@ def _as_stored(value: Any, kind: str) -> Any:
 
 def _as_read(value: Any, kind: str) -> Any:
     if isinstance(value, float):
-        return (-0.0 if value == 0 and kind == "float" else value).hex() if kind != "float" else _single(value)
+        return _single(value) if kind == "float" else value.hex()
     if kind.startswith("set"):
         return {part for part in value.split(",") if part}
     return value
@@ -1157,7 +1196,7 @@ def test_hostile_names_are_only_names(target: Target) -> None:
     target.execute(f"CREATE TABLE {quoted(table_name)} (id int PRIMARY KEY, {quoted(column)} int)")
     table = target.table(table_name)
     _, lease = target.ready()
-    lease.apply([insert(table, id=1, **{column: 1})])
+    lease.apply([insert(table, id=1, **dict[str, Any]({column: 1}))])
     lease.apply([update(table, 1, **{column: 2})])
     assert target.execute(f"SELECT * FROM {quoted(table_name)}") == [(1, 2)]
     lease.apply([delete(table, 1)])
@@ -1172,7 +1211,14 @@ def test_a_row_above_the_packet_limit_is_refused_by_name_and_the_next_one_goes_o
     header, _ = lease.begin()
     big = insert(table, 1, id=1, b=b"x" * (limit // 2 + 100))
     rejections = sink.write_singly([big, insert(table, 2, id=2, b=b"ok")])
+    waiting = parked_row(1, change=random.Random(1).randbytes(limit // 2 + 200))
+    sink.park([waiting])
     lease.commit(header)
+    assert sink.parked(DEPLOYMENT) == [waiting]
+    lease.begin()
+    with pytest.raises(Halt, match="max_allowed_packet"):
+        sink.park([parked_row(2, change=b"x" * limit)])
+    sink.rollback()
     assert [rejection.ref for rejection in rejections] == [1]
     assert "blobs" in rejections[0].error
     assert "id" in rejections[0].error
@@ -1187,7 +1233,7 @@ def test_mysqls_catalog_is_described_whole(mysql_target: Target) -> None:
     target = mysql_target
     target.execute(
         "CREATE TABLE d (id int unsigned AUTO_INCREMENT PRIMARY KEY, name varchar(20) CHARACTER SET latin1 NOT NULL DEFAULT 'x',"
-        " e enum('a','it''s','b\\\\c') NULL, amount decimal(10,3), at datetime(3), g int GENERATED ALWAYS AS (id + 1) VIRTUAL,"
+        " e enum('a','it''s','b\\\\c') NULL, amount decimal(10,3), at datetime(3), g int GENERATED ALWAYS AS (amount + 1) VIRTUAL,"
         " j json, long_name text, UNIQUE KEY two (name, amount), UNIQUE KEY part (long_name(10)))"
     )
     table = target.table("d")

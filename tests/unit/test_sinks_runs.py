@@ -1,0 +1,95 @@
+"""Grouping keeps the order; a refused row is found; what depends on it waits."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sinks.contract import Rejected, RowWrite
+from sinks.runs import Pack, row_keys, runs, segments
+from sinks.singly import write_apart
+from transforms.tables import Table
+
+TABLES = (Table("s", "a", ()), Table("s", "b", ()))
+
+
+@st.composite
+def write(draw: st.DrawFn) -> RowWrite:
+    op = draw(st.sampled_from(["insert", "update", "delete"]))
+    key = draw(st.integers(0, 5))
+    columns: tuple[str, ...] = ()
+    if op == "insert":
+        columns = ("id", "v")
+    elif op == "update":
+        columns = draw(st.sampled_from([("v",), ("w",), ("id",), ("v", "id")]))
+    values = tuple(key if column == "id" and op == "insert" else draw(st.integers(0, 5)) for column in columns)
+    return RowWrite(draw(st.sampled_from(TABLES)), op, ("id",), (key,), columns, values)  # type: ignore[arg-type]
+
+
+@given(st.lists(write()))
+def test_runs_joined_are_the_writes_and_each_is_of_one_shape(writes: list[RowWrite]) -> None:
+    found = list(runs(writes))
+    assert [one for run in found for one in run] == writes
+    for run in found:
+        assert len({(one.table, one.op, one.columns, one.key_columns) for one in run}) == 1
+    for left, right in itertools.pairwise(found):
+        assert (left[0].table, left[0].op, left[0].columns) != (right[0].table, right[0].op, right[0].columns)
+
+
+@given(st.lists(write()), st.integers(1, 4), st.booleans())
+def test_segments_joined_are_the_run_and_touch_no_row_twice(writes: list[RowWrite], most: int, alone: bool) -> None:
+    for run in runs(writes):
+        found = list(segments(run, most=most, distinct=True, alone=alone, size=lambda _: 1, most_bytes=100))
+        assert [one for segment in found for one in segment] == run
+        for segment in found:
+            assert len(segment) <= (1 if alone else most)
+            keys = [key for one in segment for key in row_keys(one)]
+            assert len(keys) == len(set(keys))
+
+
+def test_a_segment_ends_before_it_grows_above_its_bytes() -> None:
+    run = [RowWrite(TABLES[0], "delete", ("id",), (n,), (), ()) for n in range(5)]
+    found = list(segments(run, most=100, distinct=True, alone=False, size=lambda _: 40, most_bytes=100))
+    assert [len(segment) for segment in found] == [2, 2, 1]
+
+
+def test_keys_that_some_collation_may_hold_for_equal_are_one_key() -> None:
+    pack = Pack()
+    assert pack.admits([RowWrite(TABLES[0], "delete", ("k",), ("Straße ",), (), ())])
+    assert not pack.admits([RowWrite(TABLES[0], "delete", ("k",), ("STRASSE",), (), ())])
+    pack.clear()
+    assert pack.admits([RowWrite(TABLES[0], "delete", ("k",), ("STRASSE",), (), ())])
+
+
+@given(st.lists(write(), max_size=60), st.sets(st.integers(0, 59)))
+def test_refused_rows_are_found_in_order_and_what_depends_on_them_waits(writes: list[RowWrite], bad: set[int]) -> None:
+    numbered = [
+        RowWrite(one.table, one.op, one.key_columns, one.key, one.columns, one.values, ref)
+        for ref, one in enumerate(writes)
+    ]
+    written: list[int] = []
+
+    def attempt(stretch: Sequence[RowWrite]) -> None:
+        if any(one.ref in bad for one in stretch):
+            raise Rejected("no", "1", reason="because")
+        written.extend(one.ref for one in stretch)
+
+    rejections = write_apart(numbered, attempt)
+
+    blocked: set[object] = set()
+    expected: list[tuple[int, str]] = []
+    for one in numbered:
+        keys = row_keys(one)
+        if not blocked.isdisjoint(keys):
+            expected.append((one.ref, "waiting"))
+        elif one.ref in bad:
+            expected.append((one.ref, "because"))
+        else:
+            continue
+        blocked.update(keys)
+    assert [(rejection.ref, rejection.reason) for rejection in rejections] == expected
+    refused = {ref for ref, _ in expected}
+    assert written == [one.ref for one in numbered if one.ref not in refused]
