@@ -11,13 +11,13 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
-from cdc.demo.business import KINDS, SIDES, Kind, SideName, Step, Stock
+from cdc.demo.business import KINDS, SIDES, Kind, SideName, Step, Stock, Transaction
 from cdc.demo.expectation import TABLES
 from cdc.demo.record import Record
 from cdc.demo.service import Service
@@ -29,7 +29,8 @@ from cdc.demo.write_counter import RowEventCounter, row_event_counter
 from cdc.sabotage import VARIABLE
 
 READY_SECONDS: Final = 20.0
-WORK_SECONDS: Final = 15.0
+WORK_SECONDS: Final = 18.0
+PACE_SECONDS: Final = 0.05  # mean pause between two transactions of a side, in the second part
 CONVERGE_SECONDS: Final = 12.0
 QUIET_SECONDS: Final = 2.0
 SETTLE_SECONDS: Final = 5.0  # how long the logs may take to fall silent once the rows are as they should be
@@ -37,13 +38,19 @@ MARKER_PAUSE_SECONDS: Final = 0.05
 MARKER_PATIENCE_SECONDS: Final = 5.0
 SHOWN_DIFFERENCES: Final = 12
 
+Commit: TypeAlias = Callable[[Transaction], None]
+
+
+class OutOfTime(RuntimeError):
+    """The check took longer than it may."""
+
 
 @dataclass(frozen=True, slots=True)
 class CheckOptions:
-    """`transactions`: random ones per side, after the script."""
+    """`transactions`: random ones per side, after the script: two thirds as fast as they go, one third at an everyday pace."""
 
     seed: int
-    transactions: int = 200
+    transactions: int = 300
     sabotage: str | None = None
     keep: bool = False
 
@@ -85,13 +92,14 @@ class _Check:
     def run(self) -> None:
         counters = {side: self.stack.enter_context(self._counter(side)) for side in SIDES}
         readers = {side: self.stack.enter_context(self.stage.connect(side)) for side in SIDES}
+        plans = {side: Plan(side, random.Random(f"{self.options.seed}/{side}")) for side in SIDES}  # noqa: S311
+        self._work(plans, self._rush)
+        say(f"{self._sizes()} in a rush; now at an everyday pace")
         with _Markers(self.stage, self.record) as markers:
-            self._work()
+            self._work(plans, self._stroll)
         self.result.latencies_ms = markers.latencies_ms
         self.result.transactions = self.record.transactions
-        say(
-            f"{self.record.transactions} transactions committed, {self.record.rows} row changes; waiting until all sides are equal"
-        )
+        say(f"{self._sizes()} in all; waiting until all sides are equal")
         found = self._converge(readers)
         self._until_quiet(counters)
         found = found and self._differences(readers)  # a loop may still bend what was equal
@@ -105,28 +113,40 @@ class _Check:
 
     # -- the workload
 
-    def _work(self) -> None:
-        """All sides at once, each on its own keys: the script, then random transactions."""
+    def _sizes(self) -> str:
+        return f"{self.record.transactions} transactions of {self.record.rows} row changes"
+
+    def _work(self, plans: Mapping[SideName, Plan], work: Callable[[Plan, Commit], None]) -> None:
+        """All sides at once, each on its own keys."""
         deadline = time.monotonic() + WORK_SECONDS
+
+        def of_side(plan: Plan) -> None:
+            with self.stage.connect(plan.side) as connected:
+
+                def commit(transaction: Transaction) -> None:
+                    if time.monotonic() > deadline:
+                        raise OutOfTime(f"{plan.side}: the workload took longer than {WORK_SECONDS:.0f} s")
+                    connected.write(transaction)
+                    self.record.commit(plan.side, transaction)
+                    plan.done(transaction)
+
+                work(plan, commit)
+
         with ThreadPoolExecutor(len(SIDES)) as pool:
-            for future in [pool.submit(self._work_on, side, deadline) for side in SIDES]:
+            for future in [pool.submit(of_side, plan) for plan in plans.values()]:
                 future.result()
 
-    def _work_on(self, side: SideName, deadline: float) -> None:
-        plan = Plan(side, random.Random(f"{self.options.seed}/{side}"))  # noqa: S311 - a workload, not a secret
-        with self.stage.connect(side) as connected:
-            for transaction in plan.script():
-                connected.write(transaction)
-                self.record.commit(side, transaction)
-                plan.done(transaction)
-            for _ in range(self.options.transactions):
-                if time.monotonic() > deadline:
-                    say(f"{side}: out of time, the workload ends early")
-                    return
-                transaction = plan.anything()
-                connected.write(transaction)
-                self.record.commit(side, transaction)
-                plan.done(transaction)
+    def _rush(self, plan: Plan, commit: Commit) -> None:
+        """The script, then random transactions, as fast as they go."""
+        for transaction in plan.script():
+            commit(transaction)
+        for _ in range(self.options.transactions * 2 // 3):
+            commit(plan.anything())
+
+    def _stroll(self, plan: Plan, commit: Commit) -> None:
+        for _ in range(self.options.transactions - self.options.transactions * 2 // 3):
+            time.sleep(plan.chance.expovariate(1 / PACE_SECONDS))
+            commit(plan.anything())
 
     # -- the verdict
 

@@ -16,7 +16,7 @@ import psycopg
 import pymysql
 from redis.exceptions import RedisError
 
-from cdc.demo.check import CheckOptions, check, say
+from cdc.demo.check import CheckOptions, OutOfTime, check, say
 from cdc.demo.live import LiveOptions, live
 from cdc.demo.servers import ServerFailed, ServerMissing
 from cdc.demo.service import ServiceFailed
@@ -33,10 +33,6 @@ class Ended(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
-
-
-class OutOfTime(RuntimeError):
-    """The check took longer than it may."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -118,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--transactions",
         type=_positive,
-        default=200,
+        default=300,
         metavar="N",
         help="with --check: random transactions per side (%(default)s)",
     )
