@@ -1,6 +1,6 @@
 """Our own apply transactions, recognised in a binary log: by the rows of datong_progress or by a comment. Pure. Guards I2.
 
-Only a comment at the very start of a statement counts: a text that a user stores may hold anything, and must never make a user's
+Only a comment at the start of a statement or right after its verb counts: a text that a user stores may hold anything, and must never make a user's
 transaction look like ours.
 """
 
@@ -17,8 +17,11 @@ from cdc.readers import Wanted
 from sinks.bookkeeping import LEASE_SOURCE, read_record_text
 from transforms.tables import Table
 
-_TOKEN: Final = re.compile(rb"\s*/\*datong:([0-9a-f]{32})\*/")
-_RECORD: Final = re.compile(rb"\s*(?:/\*datong:[0-9a-f]{32}\*/\s*)?/\*datong:(\{.*?\})\*/", re.DOTALL)
+_HEAD: Final = rb"\s*(?:(?:INSERT|UPDATE|DELETE|REPLACE)\s+)?"
+_TOKEN: Final = re.compile(_HEAD + rb"/\*datong:([0-9a-f]{32})\*/", re.IGNORECASE)
+_RECORD: Final = re.compile(
+    _HEAD + rb"(?:/\*datong:[0-9a-f]{32}\*/\s*)?/\*datong:(\{.*?\})\*/", re.DOTALL | re.IGNORECASE
+)
 
 
 class RecordRows:

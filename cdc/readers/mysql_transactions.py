@@ -137,18 +137,18 @@ class Transactions:
         found = events.tagged_gtid(body) if place.kind == events.GTID_TAGGED else events.gtid(body)
         opened = self._start(place, found.committed_at or place.timestamp * 1_000_000)
         if place.kind != events.ANONYMOUS_GTID:
-            opened.gtid = (found.origin, found.number)
-            opened.passed = self._gtids.has(*opened.gtid)
-            opened.transaction = f"{found.origin}:{found.number}"
+            self._name(opened, (found.origin, found.number), f"{found.origin}:{found.number}")
 
     def _mariadb_gtid(self, body: bytes, place: EventPlace) -> None:
         number, domain, flags = events.mariadb_gtid(body)
         opened = self._start(place, place.timestamp * 1_000_000)
-        opened.gtid = (domain, place.server_id, number)
-        opened.passed = self._gtids.has(*opened.gtid)
-        opened.transaction = f"{domain}-{place.server_id}-{number}"
+        self._name(opened, (domain, place.server_id, number), f"{domain}-{place.server_id}-{number}")
         opened.begun = not flags & events.STANDALONE  # the event is the BEGIN as well
         opened.is_xa = bool(flags & events.PREPARED_XA)
+
+    def _name(self, opened: _Open, gtid: tuple[Any, ...], text: str) -> None:
+        opened.gtid, opened.transaction = gtid, text
+        opened.passed = self._gtids.has(*gtid)
 
     def _start(self, place: EventPlace, committed_at: int) -> _Open:
         if self._open is not None:
