@@ -46,14 +46,14 @@ def update_decoder(
     body = [*code.image(present), f"before = {code.row(present)}"]
     body += [*code.image(present_after), f"add((before, {code.row(present_after)}))"]
     head = ["rows = []", "add = rows.append"]
-    return cast("UpdateDecoder", code.function(head, body, "rows", minimum=present & present_after))
+    return cast("UpdateDecoder", code.function(head, body, "rows", minimum=present | present_after))
 
 
 def row_counter(columns: Sequence[LogColumn], images: Sequence[int]) -> Counter:
     """Counts the rows of an event without decoding them; `images`: the present columns of each image of a row."""
     code = _Code(columns, frozenset(), careful=False)
     body = [line for present in images for line in code.image(present)]
-    return cast("Counter", code.function(["count = 0"], [*body, "count += 1"], "count", minimum=min(images)))
+    return cast("Counter", code.function(["count = 0"], [*body, "count += 1"], "count", minimum=max(images)))
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class _Code:
     )  # fmt: skip
 
     def function(self, head: list[str], body: list[str], result: str, *, minimum: int) -> Callable[..., Any]:
-        """`minimum` zero would be a row of no bytes: such an event cannot be walked."""
+        """`minimum` zero would be rows of no bytes: such an event cannot be walked."""
         lines = ["def decode(body, at):", "    end = len(body)"]
         lines += [f"    {line}" for line in head]
         lines.append("    while at < end:")
@@ -96,6 +96,8 @@ class _Code:
     def image(self, present: int) -> list[str]:
         """Statements that read one image from `at`: one path for rows without NULL, one for the others."""
         held = [i for i in range(len(self.columns)) if present >> i & 1]
+        if not held:
+            return []
         size = (len(held) + 7) // 8
         lines = [f'nulls = integer(body[at:at + {size}], "little")', f"at += {size}", "if not nulls:"]
         lines += self._indented(self._without_nulls(held)) or ["    pass"]

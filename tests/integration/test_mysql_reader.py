@@ -625,7 +625,7 @@ def _follow(replica: MariaDB | MySQL, db: MySQLDatabase) -> None:
     else:
         statements = [
             f"CHANGE REPLICATION SOURCE TO SOURCE_HOST = {at.replace('{}', 'SOURCE')}, SOURCE_AUTO_POSITION = 1"
-            + ", GET_SOURCE_PUBLIC_KEY = 1",
+            ", GET_SOURCE_PUBLIC_KEY = 1",
             "START REPLICA",
         ]
     with replica.connect() as connection, connection.cursor() as cursor:
