@@ -70,7 +70,3 @@ class Record:
     def present(self) -> Mapping[Key, Thing]:
         with self.lock:
             return {key: states[-1] for key, states in self.histories.items() if states[-1] is not None}
-
-    def was_once(self, key: Key, state: Thing | None) -> bool:
-        """Whether a key had this state before its present one."""
-        return state in self.histories.get(key, [None])[:-1]
