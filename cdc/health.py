@@ -17,7 +17,7 @@ RoleKey: TypeAlias = tuple[RoleKind, str]
 
 HUNG_AFTER_SECONDS: Final = 5.0
 RETRYING_IS_DOWN_AFTER_SECONDS: Final = 5.0
-FIRST_BEAT_WITHIN_SECONDS: Final = 15.0  # a process has to start an interpreter and connect before its first beat
+FIRST_BEAT_WITHIN_SECONDS: Final = 20.0  # a process has to start an interpreter and connect before its first beat
 UNSTABLE_AFTER_CRASHES: Final = 3
 
 _RANK: Final[dict[Status, int]] = {"ok": 0, "degraded": 1, "down": 2}

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs
 from cdc.admin.board import Board
 from cdc.admin.exchange import Exchange
 from cdc.admin.texts import TEXTS, Language, preferred
+from cdc.supervisor.snapshot import readable_position
 
 ENABLED_WARNING: Final = "what happened in this mapping while it was disabled is not copied: it goes on from now"
 
@@ -165,7 +166,7 @@ def _role(view: View, channel: str, kind: str, role: dict[str, Any]) -> str:
     paused = role["state"] == "paused"
     reason = f'<span class="reason">{escape(role["reason"])}</span>' if role["reason"] else ""
     if kind == "capture":
-        position = escape(role["position"])
+        position = escape(readable_position(role["position"]))
         title = f"{view.say('echoes')}: {role['echoes']:,} · {view.say('retained')}: {_bytes(role['retained_bytes'])}"
     else:
         position = ", ".join(escape(f"{source} {at}") for source, at in sorted(role["positions"].items()))

@@ -18,7 +18,7 @@ from cdc.facts import RoleKind
 from cdc.health import Health, RoleKey, RoleView, health
 from cdc.supervisor.following import settings_of
 from cdc.supervisor.settings import ServiceSettings
-from cdc.supervisor.snapshot import status_document
+from cdc.supervisor.snapshot import readable_position, status_document
 
 if TYPE_CHECKING:
     from config.models import Configuration
@@ -95,7 +95,7 @@ def _show(document: dict[str, Any]) -> None:
 
 
 def _cells(role: dict[str, Any]) -> tuple[str, ...]:
-    position = role.get("position") or ", ".join(
+    position = readable_position(role.get("position", "")) or ", ".join(
         f"{name} {at}" for name, at in sorted(role.get("positions", {}).items())
     )
     return (

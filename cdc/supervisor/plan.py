@@ -93,6 +93,10 @@ class Life:
             exit_reason=self.kill_reason or describe_exit(status),
         )
 
+    def stopped(self, now: float) -> Life:
+        """It ended because it was told to, and stays ended."""
+        return replace(self, phase=Phase.HELD, since=now, beat_at=None, planned=False, exit_reason="stopped")
+
     def with_reason(self, reason: str) -> Life:
         """Its own last words say more than an exit code."""
         return replace(self, exit_reason=reason)

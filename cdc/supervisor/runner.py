@@ -77,7 +77,7 @@ class Supervisor:
         self._roles: dict[RoleKey, _Role] = {}
         self._selector = selectors.DefaultSelector()
         self._signals = 0
-        self._stopping_since: float | None = None
+        self._stopping = False
         self._told_at = 0.0
         self._rates = Rates()
         self._status = ""
@@ -144,12 +144,13 @@ class Supervisor:
             self._selector.unregister(role.process.pipe)
             role.process.close()
             role.process = None
-            role.life = role.life.exited(status, time.monotonic(), _chance())
-            if role.facts is not None and role.facts.state == "halted" and not role.life.planned:
+            told = role.leaving_at is not None or self._stopping
+            now = time.monotonic()
+            role.life = role.life.stopped(now) if told else role.life.exited(status, now, _chance())
+            if role.facts is not None and role.facts.state == "halted" and not told and not role.life.planned:
                 role.life = role.life.with_reason(role.facts.reason)
             role.facts = None
-            expected = role.life.planned or role.leaving_at is not None or self._stopping_since is not None
-            note = log.info if expected else log.error
+            note = log.info if told or role.life.planned else log.error
             note(
                 "role.ended",
                 role=key[0],
@@ -244,20 +245,21 @@ class Supervisor:
 
     def _note_change(self, judged: Health) -> None:
         """One line per change of the verdict, with its reasons."""
-        if judged.status == self._status:
+        if judged.status == self._status or self._stopping:
             return
         self._status = judged.status
         reasons = [*judged.reasons, *(f"{name}: {it.reason}" for name, it in judged.channels.items() if it.reason)]
-        note = log.info if judged.status == "ok" else log.warning
+        starting = all(role.facts is None for role in self._roles.values())
+        note = log.info if judged.status == "ok" or starting else log.warning
         note("health.changed", status=judged.status, reasons=reasons)
 
     # -- the end
 
     def _stop(self) -> None:
-        self._stopping_since = time.monotonic()
+        self._stopping = True
         log.info("service.stopping")
         self._signal_all(signal.SIGTERM)
-        deadline = self._stopping_since + self._follower.settings.grace_seconds
+        deadline = time.monotonic() + self._follower.settings.grace_seconds
         while any(role.process for role in self._roles.values()):
             if self._signals > 1 or time.monotonic() > deadline:
                 self._signal_all(signal.SIGKILL)

@@ -18,7 +18,9 @@ from cdc.supervisor.settings import MappingLine
 _ADDRESSES: Final = re.compile(
     r"\b[a-z][a-z0-9+.-]*://[^\s'\")]+"  # a URL
     r"|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b"
-    r"|\[?(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}\]?(?::\d+)?"
+    r"|\[[0-9a-f:.]+\](?::\d+)?"  # IPv6, in its three written forms; a time of day is none of them
+    r"|(?<![\w:])(?:[0-9a-f]{1,4}:){4,7}[0-9a-f]{1,4}(?![\w:])"
+    r"|(?<![\w:])[0-9a-f:]*::[0-9a-f:]*[0-9a-f](?![\w:])"
     r"|\b[\w.-]+@[\w.-]+"
     r"|\b(?:localhost|[\w-]+(?:\.[\w-]+)+):\d+\b",
     re.IGNORECASE,
@@ -57,6 +59,17 @@ def public(text: str, servers: Iterable[str]) -> str:
     for server in sorted(filter(None, servers), key=len, reverse=True):
         text = re.sub(rf"(?<![\w.-]){re.escape(server)}(?::\d+)?(?![\w-])", "(server)", text)
     return _ADDRESSES.sub("(server)", text)
+
+
+def readable_position(native: str) -> str:
+    """A reader's position as one would look it up in the server: an LSN, or file:offset. As it is where it is something else."""
+    try:
+        found = msgspec.json.decode(native, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return native
+    if "file" in found and "offset" in found:
+        return f"{found['file']}:{found['offset']}"
+    return str(found.get("lsn", native))
 
 
 def ready_document(health: Health, servers: Iterable[str]) -> dict[str, Any]:

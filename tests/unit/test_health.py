@@ -41,7 +41,7 @@ def judge(view: RoleView, *dependencies: Dependency, reload_error: str = "") -> 
         (RoleView(None, planned=False), "down", "starting", "starting"),
         (RoleView(None, planned=True, phase_seconds=1), "degraded", "starting", "starting"),
         (RoleView(None, planned=True, phase_seconds=6), "down", "starting", "starting"),
-        (RoleView(None, phase_seconds=16), "down", "dead", "hung: no sign of life since its start 16 s ago"),
+        (RoleView(None, phase_seconds=21), "down", "dead", "hung: no sign of life since its start 21 s ago"),
         (RoleView(None, alive=False, exit_reason="killed by SIGKILL"), "down", "dead", "killed by SIGKILL"),
         (RoleView(None, alive=True, exit_reason="killed by SIGKILL"), "down", "dead", "killed by SIGKILL"),
         (RoleView(facts("running"), alive=False, exit_reason="exit code 1"), "down", "dead", "exit code 1"),

@@ -101,6 +101,11 @@ def test_an_end_without_being_told_to_is_a_failure_even_with_exit_code_zero() ->
     assert (life.crashes, life.exit_reason) == (1, "ended by itself with exit code 0; starting again")
 
 
+def test_what_was_told_to_stop_stays_stopped_and_is_no_crash() -> None:
+    life = running().stopped(5)
+    assert (life.decide(1e9, HANG), life.crashes, life.exit_reason) == (Decision.NOTHING, 0, "stopped")
+
+
 def test_exits_are_described_by_signal_name() -> None:
     assert describe_exit(-9) == "killed by SIGKILL; starting again"
     assert describe_exit(-64).startswith("killed by ")
