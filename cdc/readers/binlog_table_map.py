@@ -172,7 +172,7 @@ def _label_lists(data: bytes) -> list[list[bytes]]:
 
 
 def _unsigned(forms: list[Form], meta: _Metadata) -> list[bool]:
-    """MySQL gives a bit to each number; MariaDB to YEAR as well, which shows only where the bytes do not suffice."""
+    """A bit for each number; both servers count YEAR as one."""
     numeric = [i for i, shape in enumerate(forms) if shape.code in types.NUMERIC or shape.code == types.YEAR]
     if meta.unsigned and len(meta.unsigned) != (len(numeric) + 7) // 8:
         raise ValueError("signs are missing")

@@ -257,7 +257,7 @@ def test_transactions_and_their_boundaries(db: MySQLDatabase) -> None:
     assert "reader.mid_tx" in points
     assert "reader.after_event" in points
     if isinstance(db.server, MySQL):
-        assert parts[0].identity == str(connection.thread_id())
+        assert parts[0].identity == str(connection.thread_id())  # type: ignore[no-untyped-call]
     head = reader.head()
     batch = reader.read(0.1)
     assert head.order >= parts[-1].resume.order
@@ -623,9 +623,9 @@ def _follow(replica: MariaDB | MySQL, db: MySQLDatabase) -> None:
         statements = ["RESET MASTER", f"CHANGE MASTER TO MASTER_HOST = {at.replace('{}', 'MASTER')}, MASTER_USE_GTID = slave_pos",
                       "START SLAVE"]  # fmt: skip
     else:
+        source = f"CHANGE REPLICATION SOURCE TO SOURCE_HOST = {at.replace('{}', 'SOURCE')}"
         statements = [
-            f"CHANGE REPLICATION SOURCE TO SOURCE_HOST = {at.replace('{}', 'SOURCE')}, SOURCE_AUTO_POSITION = 1"
-            ", GET_SOURCE_PUBLIC_KEY = 1",
+            f"{source}, SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1",
             "START REPLICA",
         ]
     with replica.connect() as connection, connection.cursor() as cursor:

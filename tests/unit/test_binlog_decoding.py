@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -79,7 +80,7 @@ def test_corrupt_bytes_are_refused_never_a_hang_or_another_error() -> None:
     print("seed", seed)
     chance = random.Random(seed)
     columns = table_map(_map_body(), COLLATIONS).columns
-    readers = [
+    readers: list[tuple[bytes, Callable[[bytes], object]]] = [
         (_map_body(), lambda body: table_map(body, COLLATIONS)),
         (ROW * 3, lambda body: row_decoder(columns, 127, ALL)(body, 0)),
         (ROW * 3, lambda body: row_decoder(columns, 127, ALL, careful=True)(body, 0)),
