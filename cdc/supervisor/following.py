@@ -85,7 +85,7 @@ class ConfigurationFollower:
     def __init__(
         self, path: Path, watch: ConfigWatch, only: RoleKey | None = None, listen: AdminSettings | None = None
     ) -> None:
-        self.configuration_path = str(path.resolve())
+        self.configuration_path = str(path.absolute())
         self._watch = watch
         self._only = only
         self._listen = listen

@@ -60,7 +60,7 @@ def run_service(
 
 def role_argv(path: Path, *, debug: bool = False) -> RoleArgv:
     """How a role process is started."""
-    config = str(path.resolve())
+    config = str(path.absolute())
 
     def argv(role: RoleKey, descriptor: int) -> list[str]:
         kind, channel = role
