@@ -12,6 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
+from msgspec import structs
+
+from cdc.model import Change
+
 VARIABLE: Final = "DATONG_SABOTAGE"
 KINDS: Final = ("loop", "loss", "value")
 
@@ -65,8 +69,10 @@ def from_environment(environment: Mapping[str, str]) -> Sabotage:
     return Sabotage(environment.get(VARIABLE, ""))
 
 
-_ACTIVE: Final = from_environment(os.environ)
+def tampered(changes: list[Change], sabotage: Sabotage) -> list[Change]:
+    """Captured changes as a sabotaged service publishes them."""
+    kept = [change for change in changes if not sabotage.drops_change()]
+    return [structs.replace(c, values=tuple(sabotage.bends_value(value) for value in c.values)) for c in kept]
 
-forgets_echo = _ACTIVE.forgets_echo
-drops_change = _ACTIVE.drops_change
-bends_value = _ACTIVE.bends_value
+
+ACTIVE: Final = from_environment(os.environ)

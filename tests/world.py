@@ -147,7 +147,9 @@ class World:
         env = self.environment() | ({"DATONG_FAULTS": faults} if faults else {}) | dict(environment or {})
         with log_path.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "cdc.cli", "-c", str(self.path), *(arguments or ("run",))],
+                # The kernel ends it with the test runner, however that ends.
+                ["setpriv", "--pdeathsig", "KILL", "--",
+                 sys.executable, "-m", "cdc.cli", "-c", str(self.path), *(arguments or ("run",))],
                 env=env, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
         self.processes.append(process)

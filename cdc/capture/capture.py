@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 
+from cdc import sabotage
 from cdc.capture.decoding import Decoder, Layouts
 from cdc.capture.echoes import Echoes
 from cdc.capture.state import CaptureState, first_checkpoint
@@ -164,6 +165,8 @@ class Capture:
                 f"{self._options.channel} at {part.resume.native}: {error}",
                 "edit the mapping to fit the table",
             ) from None
+        if sabotage.ACTIVE.kind:
+            changes = sabotage.tampered(changes, sabotage.ACTIVE)
         self._options.probe("capture.decoded")
         if not changes and not (part.last and part.order in {self._last[0], self._assembled}):
             return None

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from cdc import sabotage
 from cdc.capture.state import CaptureState
 from cdc.control import Control
 from cdc.loop_guard import GuardRecord, LoopGuard
@@ -73,6 +74,8 @@ class Echoes:
         return record
 
     def _judge(self, part: LogPart) -> ApplyRecord | None:
+        if sabotage.ACTIVE.forgets_echo():
+            return None
         identity = self._identity(part)
         hit = self._found.get(identity)
         record = part.record
