@@ -90,12 +90,25 @@ class _MySQLFamily(Server):
         return settings | self.options
 
     def _configure(self, *, first_start: bool) -> None:
-        settings = {"port": str(self.port), "datadir": str(self.data), **self._settings()}
+        settings = {
+            "port": str(self.port),
+            "datadir": str(self.data),
+            "tmpdir": str(self._temporary()),
+            **self._settings(),
+        }
         if first_start:
             settings["init_file"] = str(self.folder / _FIRST_START)
             write_private(self.folder / _FIRST_START, "".join(f"{line};\n" for line in self._first_statements()))
         lines = "".join(f'{name} = "{value}"\n' for name, value in settings.items())
         write_private(self.folder / "my.cnf", f"[mysqld]\n{lines}")
+
+    def _temporary(self) -> Path:
+        """A folder for temporary tables of its own: a server that starts removes all `#sql*` files of the one it is given,
+        those of other servers in /tmp too.
+        """
+        folder = self.folder / "tmp"
+        folder.mkdir(exist_ok=True)
+        return folder
 
     def _first_statements(self) -> list[str]:
         admin = f"'{self.admin_user}'@'%'"
@@ -153,6 +166,7 @@ class MariaDB(_MySQLFamily):
             self._installer(),
             "--no-defaults",
             f"--datadir={self.data}",
+            f"--tmpdir={self._temporary()}",
             "--skip-test-db",
             "--auth-root-authentication-method=socket",
             "--innodb-log-file-size=64M",
@@ -223,6 +237,7 @@ class MySQL(_MySQLFamily):
             "--no-defaults",
             "--initialize-insecure",
             f"--datadir={partial}",
+            f"--tmpdir={self._temporary()}",
             "--innodb-redo-log-capacity=64M",
             *self._program_options(),
         ]
