@@ -31,6 +31,7 @@ POLL_SECONDS: Final = 0.2
 HEARTBEAT_SECONDS: Final = 1.0
 CHECKPOINT_SECONDS: Final = 1.0
 HEAD_SECONDS: Final = 2.0
+ROOM_SECONDS: Final = 0.2
 
 log = structlog.get_logger()
 
@@ -79,7 +80,7 @@ class Capture:
         self._checkpoint_at = 0.0
         self._saved_position = checkpoint.position
         self._head_at = 0.0
-        self._behind_since: float | None = None
+        self._measured_at = 0.0
         self._cut_order = -1
 
     def run(self) -> None:
@@ -125,6 +126,14 @@ class Capture:
         if published is not None and published.last >= (cut.last_order, cut.last_end):
             checkpoint, last = published.state, published.last
         else:
+            if not self._options.log_carries_record:
+                raise HaltError(
+                    "LOOP_GUARD_LOST",
+                    f"{channel}: Redis was lost, and with it which transactions after {cut.position.native} are our own:"
+                    " this log does not tell (MySQL with bookkeeping: none)",
+                    f"compare its tables with another channel's, stop the service, run `datong remove {channel}`, and start it again:"
+                    " it goes on from then; or use bookkeeping: table",
+                )
             log.warning(
                 "change_log_lost",
                 channel=channel,
@@ -184,7 +193,11 @@ class Capture:
 
     def _has_room(self) -> bool:
         """Wait while this channel's share of the change log is full: the source's own log is the buffer then (I8)."""
+        now = time.monotonic()
+        if now - self._measured_at < ROOM_SECONDS:
+            return True
         if self._parts.change_log.size(self._options.channel) < self._options.max_bytes:
+            self._measured_at = now
             return True
         self._control.state("running", "the change log is full: waiting for the slowest applier")
         self._release_when_due()
