@@ -67,7 +67,10 @@ def _live(options: LiveOptions) -> int:
             live(options)
     except Ended:
         return 0
-    except (ServerMissing, ServerFailed, ServiceFailed) as error:
+    except ServerMissing as error:
+        print(f"datong demo: {error}; `make demo` does that first", file=sys.stderr)
+        return 1
+    except (ServerFailed, ServiceFailed) as error:
         print(f"datong demo: {error}", file=sys.stderr)
         return 1
     except (psycopg.Error, pymysql.Error, RedisError, OSError) as error:

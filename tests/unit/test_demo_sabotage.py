@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from cdc import sabotage
-from cdc.sabotage import VARIABLE, Sabotage, from_environment
+from cdc.sabotage import ACTIVE, VARIABLE, Sabotage, from_environment
 
 
 def test_nothing_happens_in_a_process_that_was_not_armed() -> None:
-    assert not sabotage.forgets_echo()
-    assert not sabotage.drops_change()
-    assert sabotage.bends_value(1000) == 1000
+    assert not ACTIVE.kind
+    assert not ACTIVE.forgets_echo()
+    assert not ACTIVE.drops_change()
+    assert ACTIVE.bends_value(1000) == 1000
 
 
 def test_a_guard_that_forgets_forgets_always(tmp_path: Path) -> None:
