@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
+from cdc import sabotage
 from cdc.errors import HaltError
 from cdc.model import ApplyRecord, LogPart, ParkedKey, Position, RowChange
 from cdc.readers import Notice, Wanted
@@ -247,7 +248,7 @@ class Transactions:
         """datong_progress counts only where it comes before all rows of wanted tables, as our applies write it."""
         after = [row[1] for row in rows] if kind in events.UPDATES else rows
         if layout.role is Role.PROGRESS:
-            if kind not in events.DELETES and not opened.wanted_seen:
+            if kind not in events.DELETES and not opened.wanted_seen and not sabotage.ACTIVE.forgets_echo():
                 opened.record_rows = opened.record_rows or RecordRows(self._wanted)
                 opened.record_rows.add(layout.table, after)
         else:

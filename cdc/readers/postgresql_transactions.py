@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from cdc import sabotage
 from cdc.errors import HaltError
 from cdc.model import ApplyRecord, LogPart, Op, ParkedKey, Position, RowChange
 from cdc.readers import LogBatch, Notice, Wanted
@@ -197,7 +198,8 @@ class Transactions:
         if layout is None:
             return
         if oid in self._progress:
-            self._on_progress(frame, layout, opened)
+            if not sabotage.ACTIVE.forgets_echo():
+                self._on_progress(frame, layout, opened)
         elif oid in self._parked:
             self._on_parked(frame, layout, opened)
         elif opened.lines or opened.message is not None:
