@@ -92,7 +92,7 @@ class _Show:
                     _say(screen.column_heads())
                 lines += 1
                 due = max(due + 1, time.monotonic())  # a second that was missed is not made up for
-                time.sleep(due - time.monotonic())
+                time.sleep(max(0.0, due - time.monotonic()))
                 self._tell_comings_and_goings()
                 second = self._movement.look()
                 _say(screen.line(second, screen.standing(second, self._trouble())))

@@ -19,6 +19,8 @@ from tests.waiting import await_that
 
 pytestmark = pytest.mark.timeout(170)
 
+_started: list[subprocess.Popen[bytes]] = []
+
 
 class Demo:
     """One `datong demo` in a process of its own, with a temporary folder of its own."""
@@ -37,6 +39,7 @@ class Demo:
                 env=environment,
                 start_new_session=True,
             )
+        _started.append(self.process)
 
     def said(self) -> str:
         return self._output.read_text(encoding="utf-8")
@@ -68,6 +71,9 @@ def folder() -> Iterator[Path]:
         yield inner
         for pid in _processes_of(inner):  # only what a failed test has left
             os.kill(pid, signal.SIGKILL)
+        for process in _started:
+            process.wait(10)
+        _started.clear()
 
 
 def _processes_of(folder: Path) -> list[int]:
@@ -170,9 +176,15 @@ def test_a_killed_service_is_started_again_by_hand_and_catches_up(folder: Path) 
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    _started.append(again)
     demo.says("The service is back")
     back = len(demo.said())
-    await_that(lambda: "Compared: all three systems" in demo.said()[back:], timeout=90, message="the three to be equal")
+    await_that(
+        lambda: "Compared: all three systems" in demo.said()[back:] or demo.process.poll() is not None,
+        timeout=90,
+        message=lambda: f"the three to be equal: {demo.said()}",
+    )
+    assert "Compared: all three systems" in demo.said()[back:], demo.said()
 
     demo.process.send_signal(signal.SIGINT)
     assert demo.ends(30) == 0
