@@ -73,6 +73,8 @@ class Release:
         writes: list[RowWrite] = []
         for ref, row in enumerate(rows):
             parked = parked_change(row)
+            if self._encoder.mapping_of(parked.layout) is None:
+                return writes, {ref: Rejection(ref, row.reason, "no enabled mapping writes this entity here", "")}
             try:
                 write = self._encoder.encode(parked.layout, parked.change, ref)
             except RefusedValueError as error:

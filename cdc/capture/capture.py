@@ -263,6 +263,7 @@ class Capture:
             head = self._parts.reader.head()
             facts.retained_bytes = head.retained_bytes
             facts.numbers["source_behind_bytes"] = max(0, head.order - batch.reached.order)
+            facts.numbers.update(head.gauges)
         facts.position = batch.reached.native
         if batch.caught_up:
             facts.lag_seconds = 0.0
@@ -279,4 +280,3 @@ def _at(checkpoint: Checkpoint, position: Position) -> Checkpoint:
         position, checkpoint.last_order, checkpoint.last_end, checkpoint.hlc, checkpoint.seen, checkpoint.aside,
         checkpoint.ordinals, checkpoint.revision,
     )  # fmt: skip
-

@@ -6,7 +6,7 @@ Guards I1 and I6 (nothing unknown is skipped: it is decoded or the channel halts
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -54,11 +54,12 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class LogHead:
-    """The source's own present end, and what it keeps for us."""
+    """The source's own present end, and what it keeps for us. `gauges`: what else this engine can say of it, by name."""
 
     order: int
     retained_bytes: int
     oldest_kept: str
+    gauges: Mapping[str, float] = field(default_factory=dict)
 
 
 class Reader(Protocol):

@@ -30,7 +30,7 @@ SELECT current_setting('server_version_num')::int, current_setting('wal_level'),
 # The flush position, not the insert position: a walsender sends only what is flushed, and at a page's border the two
 # differ by the next page's header, so a reader that has everything would never be seen to have it.
 _HEAD: Final = """
-SELECT pg_current_wal_flush_lsn()::text, s.restart_lsn::text, s.wal_status
+SELECT pg_current_wal_flush_lsn()::text, s.restart_lsn::text, s.wal_status, s.active
 FROM (SELECT) AS one LEFT JOIN pg_replication_slots s ON s.slot_name = %s
 """
 _SLOT: Final = "SELECT to_jsonb(s) FROM pg_replication_slots s WHERE slot_name = %s"
@@ -88,6 +88,7 @@ class HeadFacts:
     restart_lsn: int | None
     restart_text: str
     status: str
+    active: bool
 
 
 class Catalog:
@@ -104,9 +105,13 @@ class Catalog:
         return ServerFacts(*row)
 
     def head(self, slot: str) -> HeadFacts:
-        flush, restart, status = self._one(_HEAD, (slot,), "reading the log's end")
+        flush, restart, status, active = self._one(_HEAD, (slot,), "reading the log's end")
         return HeadFacts(
-            lsn_number(flush), lsn_number(restart) if restart else None, restart or "nothing", status or "unknown"
+            lsn_number(flush),
+            lsn_number(restart) if restart else None,
+            restart or "nothing",
+            status or "unknown",
+            bool(active),
         )
 
     def slot(self, name: str) -> SlotFacts | None:

@@ -30,6 +30,7 @@ from sinks.connections import Address
 _MESSAGES_SINCE = 140000
 _OLDEST = 130000
 _LONGEST_PATIENCE = 300.0
+_WAL_STATUS = {"reserved": 0.0, "extended": 1.0, "unreserved": 2.0, "lost": 3.0}  # as a gauge; 4: unknown, or no slot
 
 
 class PostgreSQLReader:
@@ -103,7 +104,8 @@ class PostgreSQLReader:
     def head(self) -> LogHead:
         head = self._catalog.head(self.slot)
         retained = 0 if head.restart_lsn is None else head.flush_lsn - head.restart_lsn
-        return LogHead(head.flush_lsn, retained, f"{head.restart_text} ({head.status})")
+        gauges = {"source_slot_active": float(head.active), "source_slot_wal_status": _WAL_STATUS.get(head.status, 4.0)}
+        return LogHead(head.flush_lsn, retained, f"{head.restart_text} ({head.status})", gauges)
 
     def close(self) -> None:
         self._end_stream()
