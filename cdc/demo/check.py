@@ -28,7 +28,7 @@ from cdc.demo.workload import Plan, marker_of, seed_things
 from cdc.demo.write_counter import RowEventCounter, row_event_counter
 from cdc.sabotage import VARIABLE
 
-READY_SECONDS: Final = 30.0
+READY_SECONDS: Final = 36.0  # half a minute of it on a machine that has much else to do
 WORK_SECONDS: Final = 18.0
 PACE_SECONDS: Final = 0.05  # mean pause between two transactions of a side, in the second part
 CONVERGE_SECONDS: Final = 12.0

@@ -53,7 +53,7 @@ def _check(options: CheckOptions) -> int:
     except Ended as ended:
         result.error = f"ended by {signal.Signals(ended.number).name}"
     except (ServerMissing, ServerFailed, ServiceFailed, OutOfTime) as error:
-        result.error = str(error).splitlines()[0]
+        result.error = str(error).splitlines()[0].rstrip(":")
         say(str(error))
     except Exception as error:  # noqa: BLE001 - what it was is told, in the result and in the exit code
         result.error = f"{type(error).__name__}: {error}".splitlines()[0]
