@@ -58,7 +58,6 @@ def _place(stage: Stage, service: Service, pid: int, seed: int) -> screen.Place:
     return screen.Place(
         folder=stage.folder,
         ports={side: stage.server_of(side).port for side in SIDES},
-        redis_port=stage.redis.port,
         admin_port=stage.admin_port,
         token=stage.token,
         command=service.command,
@@ -118,9 +117,9 @@ class _Show:
             return "no service"
         answer = self._service.ask("/readyz", patience_seconds=0.5)
         if answer is None:
-            return "service starting"
+            return "starting"
         status = str(answer.get("status"))
-        return None if status == "ok" else f"service {status}"
+        return None if status == "ok" else status
 
     @staticmethod
     def _show_example(sides: list[Side], key: Key) -> None:

@@ -17,7 +17,7 @@ from cdc.demo.verdict import percentile
 LINES_PER_HEAD: Final = 20
 IN_STEP_SECONDS: Final = 1.5
 _WAYS: Final = tuple((source, target) for source in SIDES for target in SIDES if source != target)
-_WIDTH: Final = 9
+_WIDTH: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,6 @@ class Place:
 
     folder: Path
     ports: Mapping[SideName, int]
-    redis_port: int
     admin_port: int
     token: str
     command: Sequence[str]
@@ -78,8 +77,8 @@ def line(second: Second, state: str) -> str:
 def standing(second: Second, service: str | None) -> str:
     """`service`: what is wrong with it, if anything."""
     if second.oldest > IN_STEP_SECONDS:
-        behind = f"{second.waiting} on the way, {second.oldest:.0f} s"
-        return f"{service}, {behind}" if service else behind
+        behind = f"{second.waiting} wait {second.oldest:.0f} s"
+        return f"{service}: {behind}" if service else behind
     return service or "in step"
 
 

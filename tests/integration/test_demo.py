@@ -168,7 +168,9 @@ def test_a_killed_service_is_started_again_by_hand_and_catches_up(folder: Path) 
     os.kill(int(shown[1]), signal.SIGKILL)
     demo.says("is gone")
     await_that(
-        lambda: re.search(r"[1-9]\d* on the way", demo.said()) is not None, timeout=30, message="changes to pile up"
+        lambda: re.search(r"no service: [1-9]\d* wait", demo.said()) is not None,
+        timeout=30,
+        message="changes to pile up",
     )
     again = subprocess.Popen(
         ["/bin/sh", "-c", f"{shown[2]}\nexec {shown[3]}"],
