@@ -16,6 +16,7 @@ Status: TypeAlias = Literal["ok", "degraded", "down"]
 RoleKey: TypeAlias = tuple[RoleKind, str]
 
 HUNG_AFTER_SECONDS: Final = 5.0
+SILENT_IS_RED_AFTER_SECONDS: Final = 4.0  # red has to show within 5 s of the last sign, the polling included
 RETRYING_IS_DOWN_AFTER_SECONDS: Final = 5.0
 FIRST_BEAT_WITHIN_SECONDS: Final = 20.0  # a process has to start an interpreter and connect before its first beat
 UNSTABLE_AFTER_CRASHES: Final = 3
@@ -109,7 +110,7 @@ def _worst(statuses: Iterable[Status]) -> Status:
 def _out_of_reach(dependency: Dependency) -> str:
     if dependency.error:
         return f"{dependency.name} out of reach: {dependency.error}"
-    if dependency.silent_seconds > HUNG_AFTER_SECONDS - 1:  # red has to show within 5 s, the polling included
+    if dependency.silent_seconds > SILENT_IS_RED_AFTER_SECONDS:
         return f"{dependency.name} out of reach: no answer for {dependency.silent_seconds:.0f} s"
     return ""
 
@@ -118,7 +119,7 @@ def _judge(view: RoleView, now: float, max_lag: float) -> RoleHealth:
     facts = view.facts
     if not view.alive or facts is None:
         return _judge_without_facts(view)
-    if view.silent_seconds > HUNG_AFTER_SECONDS:
+    if view.silent_seconds > SILENT_IS_RED_AFTER_SECONDS:
         return RoleHealth("dead", "down", f"hung: no sign of life for {view.silent_seconds:.0f} s")
     match facts.state:
         case "halted" | "dead":

@@ -80,7 +80,9 @@ def redis_errors(address: RedisAddress, doing: str) -> Iterator[None]:
             f"Redis {address} is full while {doing} - raise its maxmemory above change_log.max_bytes, or wait until appliers catch up"
         ) from None
     except (redis.RedisError, OSError) as error:
-        raise TransientError(f"Redis {address}: {_line(error)} while {doing} - is it running?") from None
+        line = _line(error)
+        hint = "check redis.tls and the host in redis.url" if "CERTIFICATE" in line.upper() else "is it running?"
+        raise TransientError(f"Redis {address}: {line} while {doing} - {hint}") from None
 
 
 def _line(error: Exception) -> str:

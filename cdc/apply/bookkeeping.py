@@ -63,6 +63,8 @@ class Bookkeeping:
         passed = {source: self._place(source, known.get(source), stored.get(source)) for source in sources}
         for source, trimmed in change_log.trimmed(sources).items():
             at = passed[source]
+            if (at.order, at.end) == NOWHERE:  # nobody kept it for this target, so it is new: it joins here
+                passed[source] = Progress(trimmed[0], trimmed[1], complete=True, hlc=0)
             if NOWHERE < (at.order, at.end) < trimmed:
                 raise HaltError(
                     "CHANGE_LOG_GAP",

@@ -24,8 +24,8 @@ def judge(view: RoleView, *dependencies: Dependency, reload_error: str = "") -> 
     [
         (RoleView(facts("running")), "ok", "running", ""),
         (RoleView(facts("idle")), "ok", "idle", ""),
-        (RoleView(facts("idle"), silent_seconds=4.9), "ok", "idle", ""),
-        (RoleView(facts("running"), silent_seconds=5.1), "down", "dead", "hung: no sign of life for 5 s"),
+        (RoleView(facts("idle"), silent_seconds=3.9), "ok", "idle", ""),
+        (RoleView(facts("running"), silent_seconds=4.6), "down", "dead", "hung: no sign of life for 5 s"),
         (RoleView(facts("paused"), silent_seconds=60), "down", "dead", "hung"),
         (RoleView(facts("halted", reason="SLOT_LOST: gone - resync")), "down", "halted", "SLOT_LOST: gone - resync"),
         (RoleView(facts("paused")), "degraded", "paused", "paused"),
