@@ -7,9 +7,8 @@ by any of it. Counters are compared with the script's own count.
 import json
 import os
 import signal
-import threading
 import time
-from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -17,14 +16,6 @@ from tests.waiting import await_that
 
 RED_WITHIN = 5.0
 ROLES = [("capture", "a"), ("apply", "a"), ("capture", "b"), ("apply", "b")]
-
-
-@contextmanager
-def worker(action):
-    thread = threading.Thread(target=action, daemon=True)
-    thread.start()
-    yield thread
-    thread.join(60)
 
 
 def await_red(world, kind, channel, since, word=""):
@@ -75,7 +66,7 @@ def test_o1_a_role_that_is_killed_or_stopped_is_red_and_comes_back(mixed):
         since = time.monotonic()
         os.kill(pid, signal.SIGSTOP)
         await_red(mixed, kind, channel, since, "hung")
-        await_that(lambda was=pid: not os.path.exists(f"/proc/{was}"), timeout=15, message="the hung one is replaced")
+        await_that(lambda was=pid: not Path(f"/proc/{was}").exists(), timeout=15, message="the hung one is replaced")
         mixed.await_ready()
         assert mixed.role_pid(kind, channel) != pid
         moving(mixed, ident := ident + 10)
@@ -102,7 +93,7 @@ def test_o1_a_role_that_hangs_is_red_and_replaced(mixed, fault):
 
     await_that(works_until_it_hangs, timeout=30, interval=0.3, message=lambda: f"red: {mixed.readiness()}")
     assert "hung" in mixed.readiness()[1]["channels"][channel]["reason"]
-    await_that(lambda: not os.path.exists(f"/proc/{pid}"), timeout=15, message="the hung one is killed")
+    await_that(lambda: not Path(f"/proc/{pid}").exists(), timeout=15, message="the hung one is killed")
     await_that(lambda: len(mixed["b"].rows()) == known, timeout=30, message="its successor does the work")
 
 
