@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from cdc.child import Report
+from cdc.errors import HaltError
 from cdc.facts import RoleFacts, RoleKind, RoleState
 from cdc.store import Command, Store
 
@@ -40,7 +41,9 @@ class Control:
         self._saved: dict[str, int] = {}
 
     def turn(self, *, at_boundary: bool = True) -> bool:
-        """Beat, and look for a reason to end the session; True: go on. Raises TransientError if the hub store is away."""
+        """Beat, and look for a reason to end the session; True: go on. Raises TransientError if the hub store is away, and
+        HaltError DETACHED where this target was taken out for being too far behind.
+        """
         self.beat()
         now = time.monotonic()
         if now - self._polled_at >= STORE_POLL_SECONDS:
@@ -54,6 +57,9 @@ class Control:
         if self.store is None:
             return
         self.paused = (self.channel, self.kind) in self.store.paused()
+        if self.kind == "apply" and (reason := self.store.detached().get(self.channel)):
+            mend = f"make its tables equal, then `datong remove {self.channel}` and start again (`datong resync` comes later)"
+            raise HaltError("DETACHED", f"{self.channel}: {reason}", mend)
         self._commands = self.store.commands(self.channel, self.kind)
         values = {name: int(getattr(self.facts, name)) for name in COUNTERS}
         values |= {f"alarm.{name}": count for name, count in self.facts.alarms.items()}

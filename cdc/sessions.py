@@ -16,6 +16,7 @@ from cdc.apply.applier import Applier, ApplyOptions, ApplyParts
 from cdc.apply.encoding import Encoder
 from cdc.capture.capture import Capture, CaptureOptions, CaptureParts
 from cdc.capture.decoding import Decoder
+from cdc.capture.release import ReleaseOptions
 from cdc.change_log import ChangeLog
 from cdc.control import Control
 from cdc.errors import HaltError, LeaseLostError, TransientError
@@ -123,8 +124,14 @@ def open_capture(
                 channel=channel,
                 engine=address.engine,
                 log_carries_record=settings.bookkeeping == "table" or address.engine != "mysql",
-                wanted_by=frozenset(appliers(configuration) - {channel}),
                 max_bytes=configuration.change_log.max_bytes // max(1, len(captures(configuration))),
+                release=ReleaseOptions(
+                    channel,
+                    wanted_by=frozenset(appliers(configuration) - {channel}),
+                    max_bytes=configuration.max_behind.bytes,
+                    max_seconds=configuration.max_behind.hours * 3600,
+                    probe=faults.hit,
+                ),
                 revision=configuration.revision,
                 probe=faults.hit,
             ),

@@ -53,6 +53,15 @@ _applied = sa.Table(
     sa.Column("hlc", sa.BigInteger, nullable=False),
     sa.Column("written_order", sa.BigInteger, nullable=False),
     sa.Column("written_end", sa.BigInteger, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+)
+_detached = sa.Table(
+    "datong_detached",
+    _metadata,
+    sa.Column("deployment", sa.String(64), primary_key=True),
+    sa.Column("target", sa.String(64), primary_key=True),
+    sa.Column("since", sa.Float, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
 )
 _paused = sa.Table(
     "datong_paused",
@@ -269,8 +278,35 @@ class Store:
                         "hlc": row.hlc,
                         "written_order": applied.written[0],
                         "written_end": applied.written[1],
+                        "at": time.time(),
                     },
                 )
+
+    def laggards(self, source: str, targets: Iterable[str], newest: tuple[Order, int]) -> dict[str, float]:
+        """Which of these targets have not passed `newest` of a source, and when (epoch seconds) each was last seen to move.
+
+        A target that never moved is left out: it has not been started yet, and `max_behind` is not about that.
+        """
+        query = sa.select(_applied).where(
+            (_applied.c.deployment == self.deployment)
+            & (_applied.c.source == source)
+            & _applied.c.target.in_(list(targets))
+        )
+        with self._transaction() as connection:
+            rows = connection.execute(query).all()
+        return {row.target: row.at for row in rows if (row.order, row.row_end) < newest}
+
+    def detach(self, target: str, reason: str) -> None:
+        """Take a target out of every cut: it is too far behind, and comes back only by being made equal anew."""
+        with self._transaction() as connection:
+            values = {"deployment": self.deployment, "target": target, "since": time.time(), "reason": reason}
+            self._upsert(connection, _detached, values)
+
+    def detached(self) -> dict[str, str]:
+        """The detached targets, with the reason."""
+        query = sa.select(_detached.c.target, _detached.c.reason).where(_detached.c.deployment == self.deployment)
+        with self._transaction() as connection:
+            return {row.target: row.reason for row in connection.execute(query)}
 
     def applied(self, target: str) -> dict[str, Applied]:
         query = sa.select(_applied).where((_applied.c.deployment == self.deployment) & (_applied.c.target == target))
@@ -381,6 +417,7 @@ class Store:
                 (_applied, _applied.c.target),
                 (_applied, _applied.c.source),
                 (_paused, _paused.c.channel),
+                (_detached, _detached.c.target),
                 (_commands, _commands.c.channel),
                 (_parked, _parked.c.target),
             ):

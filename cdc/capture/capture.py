@@ -15,6 +15,7 @@ import structlog
 from cdc import sabotage
 from cdc.capture.decoding import Decoder, Layouts
 from cdc.capture.echoes import Echoes
+from cdc.capture.release import Release, ReleaseOptions
 from cdc.capture.state import CaptureState, first_checkpoint
 from cdc.change_log import ChangeLog, EntryId
 from cdc.control import Control
@@ -29,7 +30,6 @@ from transforms.tables import Engine
 
 POLL_SECONDS: Final = 0.2
 HEARTBEAT_SECONDS: Final = 1.0
-CHECKPOINT_SECONDS: Final = 1.0
 HEAD_SECONDS: Final = 2.0
 ROOM_SECONDS: Final = 0.2
 
@@ -38,13 +38,13 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class CaptureOptions:
-    """`wanted_by`: the targets whose progress holds this channel's cut. `max_bytes`: this stream's share of the change log."""
+    """`max_bytes`: this stream's share of the change log."""
 
     channel: str
     engine: Engine
     log_carries_record: bool
-    wanted_by: frozenset[str]
     max_bytes: int
+    release: ReleaseOptions
     revision: str
     probe: Callable[[str], None]
 
@@ -76,12 +76,10 @@ class Capture:
         self._open_order: int | None = None  # the transaction of which only a part has been read
         self._assembled = -1  # the transaction of the entry that was assembled last
         self._published_at = 0.0
-        self._published_position = checkpoint.position
-        self._checkpoint_at = 0.0
-        self._saved_position = checkpoint.position
+        self._published = checkpoint
+        self._release = Release(options.release, parts.store, parts.change_log, parts.reader)
         self._head_at = 0.0
         self._measured_at = 0.0
-        self._cut_order = -1
 
     def run(self) -> None:
         """Work until the control says to end, at a transaction boundary."""
@@ -98,7 +96,7 @@ class Capture:
             self._release_when_due()
             self._report(batch)
         self._options.probe("shutdown.mid_flush")
-        self._checkpoint()
+        self._release.checkpoint(self._published)
 
     # -- where to begin
 
@@ -206,7 +204,7 @@ class Capture:
 
     def _publish(self, entries: list[Entry]) -> None:
         now = time.monotonic()
-        moved = self._state.position.order > self._published_position.order
+        moved = self._state.position.order > self._published.position.order
         if not entries and (not moved or self._open_order is not None or now - self._published_at < HEARTBEAT_SECONDS):
             return
         if not entries:
@@ -222,33 +220,14 @@ class Capture:
         self._options.probe("capture.after_publish")
         self._echoes.passed.clear()
         self._published_at = now
-        self._published_position = self._state.position
+        self._published = checkpoint
 
     def _release_when_due(self) -> None:
-        """Once a second: keep a checkpoint, move the safe cut, and let the source and the change log forget what lies before."""
-        now = time.monotonic()
-        if now - self._checkpoint_at < CHECKPOINT_SECONDS or self._open_order is not None:
-            return
-        self._checkpoint_at = now
-        self._checkpoint()
-        cut = self._parts.store.advance_cut(self._options.channel, self._options.wanted_by)
-        if cut is None or cut.position.order == self._cut_order:
-            return
-        self._options.probe("capture.before_release")
-        self._parts.change_log.trim(self._options.channel, (cut.last_order, cut.last_end))
-        self._parts.reader.confirm(cut.position)
-        self._options.probe("source_ack.after")
-        self._cut_order = cut.position.order
-
-    def _checkpoint(self) -> None:
-        if self._open_order is not None or self._state.position == self._saved_position:
-            return
-        self._options.probe("checkpoint.before")
-        self._parts.store.save_checkpoint(
-            self._options.channel, self._state.checkpoint(self._last, self._options.revision)
-        )
-        self._options.probe("checkpoint.after")
-        self._saved_position = self._state.position
+        """Once a second, at a transaction boundary."""
+        if self._open_order is None and self._release.due():
+            # Only what is published may be let go of: a restart begins at what Redis holds, and the source must still have that.
+            self._release.checkpoint(self._published)
+            self._release.advance(self._last, self._control.facts.retained_bytes)
 
     # -- facts
 

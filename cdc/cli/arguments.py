@@ -85,6 +85,10 @@ def _parser() -> argparse.ArgumentParser:
     remove = add("remove", "take everything of ours out of a channel's database and Redis", _late("remove"))
     remove.add_argument("channel")
     remove.add_argument("--yes", action="store_true", help="do not ask")
+    for name in ("resync", "compare", "identity"):
+        unbuilt = groups.add_parser(name, add_help=False, allow_abbrev=False)  # without help it is not listed
+        unbuilt.add_argument("rest", nargs=argparse.REMAINDER)
+        unbuilt.set_defaults(command=_late("unbuilt"))
     add("demo", "private databases with live traffic, replicated both ways", _late("demo"), add_help=False)
     return parser
 

@@ -93,7 +93,7 @@ def walk(world, point, seed, rounds, kill_at=2):
             world.stop()
         else:
             await_that(
-                lambda: seen_to_die(died + 2),
+                died_twice,
                 timeout=40,
                 interval=0.1,
                 message=lambda: f"a kill at {point}\n{world.log()[-2000:]}",
@@ -214,6 +214,30 @@ def test_c9_a_target_that_is_down_does_not_hold_up_the_others(tmp_path, redis_db
         world.await_ready(timeout=40)
         assert len(world.await_equal(timeout=40)) == 100
         world.close()
+
+
+def test_a_target_too_far_behind_is_detached_and_frees_the_others_logs(make_world):
+    world = make_world("mariadb_db", "postgresql_db", "mysql_db")
+    world.extra["max_behind"] = {"bytes": "2MiB", "hours": 48}
+    world.start()
+    assert world.command("pause", "b", "apply").returncode == 0
+    world.await_state("b", "apply", "paused")
+    for start in range(0, 30_000, 1000):
+        rows = ", ".join(f"({n}, 1, '{'x' * 150}')" for n in range(start, start + 1000))
+        world["a"].execute(f"INSERT INTO t VALUES {rows}")
+    await_that(
+        lambda: world["c"].execute("SELECT count(*) FROM t") == ((30_000,),), timeout=60, message="all rows at c"
+    )
+    with world.redis.connect() as client:
+        stream = f"datong:{world.deployment}:stream:a"
+        await_that(
+            lambda: client.xlen(stream) < 3, timeout=30, message=lambda: f"the stream is let go: {world.log()[-2000:]}"
+        )
+    assert world.command("resume", "b", "apply").returncode == 0
+    answer = world.await_state("b", "apply", "halted")
+    assert "DETACHED" in answer["channels"]["b"]["reason"]
+    world["a"].execute("INSERT INTO t VALUES (100000, 1, 'after')")
+    await_that(lambda: world["c"].execute("SELECT 1 FROM t WHERE id = 100000"), message="a -> c goes on")
 
 
 def test_c12_what_the_source_may_forget_is_never_ahead_of_what_is_applied(make_world):

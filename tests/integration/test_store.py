@@ -90,6 +90,16 @@ def test_progress_pauses_commands_counters_and_the_audit_trail_are_kept(store):
     assert (store.applied("x"), store.parked("x")) == ({}, {})
 
 
+def test_a_target_that_stands_still_is_a_laggard_and_can_be_detached(store):
+    store.save_applied("x", [applied(5, 1)])
+    store.save_applied("y", [applied(9, 1)])
+    assert set(store.laggards("a", ["x", "y", "never"], (9, 1))) == {"x"}
+    store.detach("x", "too far behind")
+    assert store.detached() == {"x": "too far behind"}
+    store.forget_channel("x")
+    assert store.detached() == {}
+
+
 def test_two_deployments_in_one_store_do_not_meet(store):
     store.set_paused("a", "capture", True)
     other = Store(store._url.render_as_string(hide_password=False), "tea")
