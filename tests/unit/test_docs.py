@@ -203,3 +203,14 @@ def test_both_languages_have_the_same_shape(page: str) -> None:
     assert [level for level, _ in headings(page)] == [level for level, _ in headings(other)]
     rows = [re.findall(r"^\| `([^`]+)`", text(each), re.MULTILINE) for each in (page, other)]
     assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("folder", LANGUAGES)
+def test_the_examples_of_transforms_have_good_parameters(folder: str) -> None:
+    rows = re.findall(r"^\| `(\w+)` \|.*`([^`]+)` \|$", text(f"{folder}/configuration.md"), re.MULTILINE)
+    examples = {name: YAML(typ="safe").load(written) for name, written in rows if name in registry.builtin()}
+    assert set(examples) >= set(registry.builtin())
+    for name, example in examples.items():
+        parameter = example.get(name) if isinstance(example, dict) else None
+        assert example == name or name in example
+        registry.checked_parameter(registry.known(name), parameter)
