@@ -20,7 +20,7 @@ from transforms.tables import Table
 _HEAD: Final = rb"\s*(?:(?:INSERT|UPDATE|DELETE|REPLACE)\s+)?"
 _TOKEN: Final = re.compile(_HEAD + rb"/\*datong:([0-9a-f]{32})\*/", re.IGNORECASE)
 _RECORD: Final = re.compile(
-    _HEAD + rb"(?:/\*datong:[0-9a-f]{32}\*/\s*)?/\*datong:(\{.*?\})\*/", re.DOTALL | re.IGNORECASE
+    _HEAD + rb"(?:/\*datong:[0-9a-f]{32}\*/\s*)?/\*datong:(\[.*?\])\*/", re.DOTALL | re.IGNORECASE
 )
 
 

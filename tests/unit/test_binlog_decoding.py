@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
+from cdc.model import ApplyRecord, ProgressRow
+from cdc.readers import Wanted
 from cdc.readers import binlog_events as events
 from cdc.readers.binlog_events import MALFORMED
 from cdc.readers.binlog_jsonb import json_text
@@ -17,7 +19,9 @@ from cdc.readers.binlog_statements import Statement, classify, may_touch, named_
 from cdc.readers.binlog_table_map import table_map
 from cdc.readers.binlog_text import decode_latin1
 from cdc.readers.binlog_types import LogColumn
-from cdc.readers.mysql_record import comment_token
+from cdc.readers.mysql_record import comment_record, comment_token
+from sinks.bookkeeping import record_text
+from sinks.contract import Progress, ProgressMove, TransactionHeader
 from transforms.values import ABSENT, Unrepresentable
 
 COLLATIONS = {45: "utf8mb4", 63: "binary", 8: "latin1"}
@@ -160,3 +164,16 @@ def test_a_users_text_is_never_taken_for_our_comment() -> None:
     assert comment_token(f"UPDATE /*datong:{token}*/ t SET x = 1".encode()) == token
     assert comment_token(f"/*datong:{token}*/ DELETE FROM t".encode()) == token
     assert comment_token(f"INSERT INTO t VALUES ('/*datong:{token}*/')".encode()) == ""
+
+
+def test_a_record_in_a_comment_is_read_as_the_sink_writes_it() -> None:
+    """MariaDB without tables: the comment carries the whole record, under any name that the target may have."""
+    lines = (ProgressMove("b", None, Progress(5, 1, complete=True, hlc=7)),)
+    header = TransactionHeader("coffee", "a/*]*/", 0, "5" * 32, 3, lines)
+    wanted = Wanted("coffee", "a/*]*/", {})
+    for head in ("INSERT", "UPDATE", "DELETE"):
+        statement = f"{head} /*datong:{record_text(header)}*/ t SET x = 1".encode()
+        assert comment_token(statement) == header.token
+        expected = ApplyRecord("coffee", "a/*]*/", 0, header.token, 3, (ProgressRow("b", 5, 1, complete=True, hlc=7),))
+        assert comment_record(wanted, statement) == expected
+    assert comment_record(Wanted("tea", "a", {}), statement) is None
