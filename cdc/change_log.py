@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from cdc.errors import ChangeLogLostError, LeaseLostError
-from cdc.model import Checkpoint, Entry
+from cdc.model import Checkpoint, Entry, Seen
 from cdc.redis_connection import Keys, RedisAddress, connect, redis_errors
 
 EntryId: TypeAlias = tuple[int, int]  # (order, end)
@@ -36,6 +36,14 @@ class Published:
     last: EntryId
     state: Checkpoint
     trimmed: EntryId
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """`bytes` that a stream holds, about, and the id of its last entry."""
+
+    bytes: int
+    last: EntryId
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +80,8 @@ class ChangeLog:
     def start(self, channel: str, holder: str, state: Checkpoint) -> EntryId:
         """Begin a stream anew at a checkpoint: what Redis may still hold of it is dropped. Raises LeaseLostError."""
         keys = self._keys
-        first = Entry(channel, state.position.order, 0, 0, True, 0, state.hlc, "", state.seen, {}, (), ())
+        aside: dict[str, Seen | None] = {key: seen for key, (_, seen) in state.aside.items()}
+        first = Entry(channel, state.position.order, 0, 0, True, 0, state.hlc, "", state.seen, aside, (), ())
         at = (first.order, 0)
         with (
             redis_errors(self._address, f"starting the stream of {channel}"),
@@ -124,12 +133,19 @@ class ChangeLog:
             raise ChangeLogLostError(f"Redis no longer holds what {channel} published up to {_id_text(expected)}")
         return last
 
-    def size(self, channel: str) -> int:
-        """Bytes that a channel's stream holds, about."""
-        with redis_errors(self._address, f"measuring the stream of {channel}"):
-            written = int(self._redis.hget(self._keys.published(channel), "written") or 0)
-            first = self._redis.xrange(self._keys.stream(channel), count=1)
-        return written - int(first[0][1][b"w"]) if first else 0
+    def measure(self, channel: str) -> Measure | None:
+        """How much a channel's stream holds and where it ends; None where Redis has no such stream (flushed, evicted)."""
+        with (
+            redis_errors(self._address, f"measuring the stream of {channel}"),
+            self._redis.pipeline(transaction=True) as pipe,
+        ):
+            pipe.hmget(self._keys.published(channel), "written", "last")
+            pipe.xrange(self._keys.stream(channel), count=1)
+            pipe.exists(self._keys.stream(channel))
+            (written, last), first, exists = pipe.execute()
+        if not last or not exists:
+            return None
+        return Measure(int(written or 0) - int(first[0][1][b"w"]) if first else 0, _entry_id(last))
 
     def trim(self, channel: str, up_to: EntryId) -> None:
         """Drop entries up to and including `up_to`, which every applier has durably passed."""
@@ -151,9 +167,9 @@ class ChangeLog:
             return {s: _entry_id(at) for s, at in zip(sources, pipe.execute(), strict=True) if at}
 
     def read(self, after: Mapping[str, EntryId], count: int, block_seconds: float) -> list[Delivered]:
-        """Entries after a place in each stream, at most `count` of each; waits up to `block_seconds` when there are none."""
+        """Entries after a place in each stream, at most `count` of each; waits up to `block_seconds` when there are none (0: not at all)."""
         streams = {self._keys.stream(source): _id_text(at) for source, at in after.items()}
-        block = max(1, int(block_seconds * 1000))
+        block = int(block_seconds * 1000) or None
         with redis_errors(self._address, "reading the change log"):
             answer = self._redis.xread(streams, count=count, block=block)
         names = {self._keys.stream(source).encode(): source for source in after}

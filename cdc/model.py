@@ -27,6 +27,14 @@ Seen: TypeAlias = dict[str, Order]  # per other channel: the order up to which i
 Op: TypeAlias = Literal["insert", "update", "delete"]
 
 
+def folded(order: Order, end: int, *, complete: bool) -> Order:
+    """The last order of which everything is applied at a place in a stream.
+
+    A heartbeat (`end` 0) only says that everything before its order has been passed: the next transaction may have that very order.
+    """
+    return order if complete and end else order - 1
+
+
 class Position(msgspec.Struct, frozen=True):
     """A transaction boundary in one channel's log. `native` is the reader's own text form, `order` its place.
 
@@ -61,8 +69,8 @@ class ProgressRow(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def seen(self) -> Order:
-        """The last order of that source of which everything is applied."""
-        return self.order if self.complete else self.order - 1
+        """The last order of that source of which everything is applied. See `folded`."""
+        return folded(self.order, self.end, complete=self.complete)
 
 
 class ApplyRecord(msgspec.Struct, frozen=True, array_like=True):
@@ -141,8 +149,9 @@ class Change(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Entry(msgspec.Struct, frozen=True, array_like=True):
     """One entry of a channel's stream: a transaction, a part [first, end) of one, or (end 0) a heartbeat.
 
-    `seen` is what the channel's database had applied of the others before this transaction; `aside` what it had seen of
-    keys that are parked there: {key: seen}, where a key is `entity/canonical key text`.
+    `seen` is what the channel's database had applied of the others before this transaction. `aside` is news since the stream's
+    last entry: keys (`entity/canonical key text`) that were parked there, with what they had seen, or released (None); the
+    first entry of a stream names all of them. Until its release, changes of such a key have that `seen`.
     """
 
     channel: str
@@ -154,7 +163,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     hlc: Hlc
     transaction: str
     seen: Seen
-    aside: dict[str, Seen]
+    aside: dict[str, Seen | None]
     layouts: tuple[Layout, ...]
     changes: tuple[Change, ...]
 
@@ -172,7 +181,8 @@ class Checkpoint(msgspec.Struct, frozen=True):
     """A capture's whole state at a place in its log; from here it can go on as if it had never stopped.
 
     `last_order`/`last_end` name the last entry published before it. `aside` maps a parked key to how many rows of
-    `datong_parked` hold it and what its channel had seen when it was first set aside. `ordinals`: per thread id of ours,
+    `datong_parked` hold it and what its channel had seen when it was first set aside; `untold` is news of it that no entry
+    carries yet. `ordinals`: per thread id of ours,
     how many of its apply transactions have been passed (MySQL).
     """
 
@@ -182,6 +192,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
     hlc: Hlc
     seen: Seen
     aside: dict[str, tuple[int, Seen]]
+    untold: dict[str, Seen | None]
     ordinals: dict[str, int]
     revision: str
 

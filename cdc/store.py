@@ -8,7 +8,7 @@ Written about once a second per role, never per change.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,6 +22,7 @@ from cdc.errors import DatongError, TransientError
 from cdc.model import Checkpoint, Order, ProgressRow
 
 SCHEMA_VERSION = 1
+MOST_CANDIDATES = 200
 
 _metadata = sa.MetaData()
 _deployment = sa.Table(
@@ -227,19 +228,37 @@ class Store:
         """Move the safe cut to the last checkpoint that every target in `wanted_by` has durably applied; answer it."""
         with self._transaction() as connection:
             low = self._least_applied(connection, channel, list(wanted_by))
-            mine = (_checkpoints.c.deployment == self.deployment) & (_checkpoints.c.channel == channel)
-            query = sa.select(_checkpoints).where(mine).order_by(_checkpoints.c.order.desc())
-            for row in connection.execute(query).all():
-                if row.is_cut or low is None or (row.last_order, row.last_end) <= low:
-                    if not row.is_cut:
-                        connection.execute(
-                            sa.update(_checkpoints)
-                            .where(mine & (_checkpoints.c.order == row.order))
-                            .values(is_cut=True)
-                        )
-                    connection.execute(sa.delete(_checkpoints).where(mine & (_checkpoints.c.order < row.order)))
-                    return _unpack_checkpoint(row.state)
-        return None
+            columns = _checkpoints.c
+            mine = (columns.deployment == self.deployment) & (columns.channel == channel)
+            passed: sa.ColumnElement[bool] = sa.true()
+            if low is not None:
+                passed = (columns.last_order < low[0]) | ((columns.last_order == low[0]) & (columns.last_end <= low[1]))
+            query = (
+                sa.select(_checkpoints).where(mine & (columns.is_cut | passed)).order_by(columns.order.desc()).limit(1)
+            )
+            row = connection.execute(query).first()
+            if row is None:
+                return None
+            if not row.is_cut:
+                connection.execute(
+                    sa.update(_checkpoints).where(mine & (columns.order == row.order)).values(is_cut=True)
+                )
+            connection.execute(sa.delete(_checkpoints).where(mine & (columns.order < row.order)))
+            self._thin(connection, channel)
+            return _unpack_checkpoint(row.state)
+
+    def _thin(self, connection: sa.Connection, channel: str) -> None:
+        """While a target is away, candidates gather: of many, every second one is enough."""
+        columns = _checkpoints.c
+        mine = (columns.deployment == self.deployment) & (columns.channel == channel) & ~columns.is_cut
+        orders = list(connection.execute(sa.select(columns.order).where(mine).order_by(columns.order)).scalars())
+        if len(orders) > MOST_CANDIDATES:
+            connection.execute(sa.delete(_checkpoints).where(mine & columns.order.in_(orders[1:-1:2])))
+
+    def least_applied(self, channel: str, targets: Iterable[str]) -> tuple[Order, int] | None:
+        """The place in a channel's stream that every one of these targets has durably passed; None: no target is named."""
+        with self._transaction() as connection:
+            return self._least_applied(connection, channel, list(targets))
 
     def drop_checkpoints_after(self, channel: str, order: Order) -> None:
         """Forget candidates beyond a place that capture goes back to: what they were taken after is to be published again."""
@@ -280,6 +299,11 @@ class Store:
                         "written_end": applied.written[1],
                         "at": time.time(),
                     },
+                    # Progress never goes back, whoever saves late: an instance that was frozen and overtaken.
+                    where=lambda new: (
+                        (_applied.c.order < new.order)
+                        | ((_applied.c.order == new.order) & (_applied.c.row_end <= new.row_end))
+                    ),
                 )
 
     def laggards(self, source: str, targets: Iterable[str], newest: tuple[Order, int]) -> dict[str, float]:
@@ -434,11 +458,19 @@ class Store:
     def _transaction(self) -> _Transaction:
         return _Transaction(self._engine, self._url)
 
-    def _upsert(self, connection: sa.Connection, table: sa.Table, values: Mapping[str, object]) -> None:
-        insert: Any = sqlite.insert(table) if self._is_sqlite else postgresql.insert(table)
+    def _upsert(
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        values: Mapping[str, object],
+        where: Callable[[Any], sa.ColumnElement[bool]] | None = None,
+    ) -> None:
+        """`where`, given the new row's columns, says whether an existing row is replaced."""
+        insert: Any = (sqlite.insert(table) if self._is_sqlite else postgresql.insert(table)).values(**values)
         keys = [column.name for column in table.primary_key]
         rest = {name: value for name, value in values.items() if name not in keys}
-        connection.execute(insert.values(**values).on_conflict_do_update(index_elements=keys, set_=rest))
+        condition = None if where is None else where(insert.excluded)
+        connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=rest, where=condition))
 
 
 class _Transaction:

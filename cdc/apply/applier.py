@@ -25,13 +25,14 @@ from cdc.change_log import ChangeLog, EntryId
 from cdc.control import Control
 from cdc.lease import Lease
 from cdc.loop_guard import GuardRecord, LoopGuard
-from cdc.model import ApplyRecord, ProgressRow
+from cdc.model import ApplyRecord, ProgressRow, folded
 from cdc.store import Store
 from sinks.contract import Progress, Rejected, ServerIdentity, Sink, TransactionHeader
 
 POLL_SECONDS: Final = 0.2
 PROGRESS_SECONDS: Final = 1.0
-READ_ENTRIES: Final = 500
+READ_ENTRIES: Final = 32
+MOST_READS: Final = 32
 NOTHING: Final[Mapping[str, Progress]] = MappingProxyType({})
 
 log = structlog.get_logger()
@@ -39,13 +40,19 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class ApplyOptions:
-    """`sources`: every other channel that captures, mapped here or not: their order is what causality is told by."""
+    """`sources`: every other channel that captures, mapped here or not: their order is what causality is told by.
+
+    `held_bytes` bounds what is held of one source; `captured`: this target's log is read by a capture, which takes the loop
+    guard's records out again.
+    """
 
     deployment: str
     target: str
     sources: tuple[str, ...]
     max_rows: int
+    held_bytes: int
     bookkeeping: Literal["table", "none"]
+    captured: bool
     probe: Callable[[str], None]
 
 
@@ -79,8 +86,8 @@ class Applier:
         self._waiting = ParkedKeys(self._books.parked())
         self._maker = BatchMaker(options.deployment, parts.encoder, self._waiting)
         self._release = Release(parts.sink, parts.encoder, self._books, self._waiting, self._transact)
-        folded = {source: at.order if at.complete else at.order - 1 for source, at in start.passed.items()}
-        self._delivery = Delivery(options.target, folded, options.max_rows)
+        delivered = {s: folded(at.order, at.end, complete=at.complete) for s, at in start.passed.items()}
+        self._delivery = Delivery(options.target, delivered, options.max_rows, options.held_bytes)
         self._at: dict[str, EntryId] = {source: (at.order, at.end) for source, at in start.passed.items()}
         self._unwritten: dict[str, Progress] = {}  # moved past entries of which nothing is mapped here
         self._saved: dict[str, Progress] = dict(start.passed)
@@ -104,9 +111,16 @@ class Applier:
         if not after:
             return
         wait = POLL_SECONDS if not self._delivery.holds() else 0.01
-        for delivered in self._parts.change_log.read(after, READ_ENTRIES, wait):
-            self._delivery.add(delivered.source, delivered.entries)
-            self._at[delivered.source] = entry_id(delivered.entries[-1][0])
+        for _ in range(MOST_READS):
+            found = self._parts.change_log.read(after, READ_ENTRIES, wait)
+            for delivered in found:
+                self._delivery.add(delivered.source, delivered.entries)
+                self._at[delivered.source] = entry_id(delivered.entries[-1][0])
+            # A few entries at a time, since one may hold megabytes; more only of what gave all that was asked for.
+            more = {d.source for d in found if len(d.entries) == READ_ENTRIES} & set(self._delivery.hungry())
+            after, wait = {source: self._at[source] for source in more}, 0.0
+            if not after:
+                return
 
     # -- one batch, in one transaction of the target
 
@@ -157,9 +171,11 @@ class Applier:
         identity = sink.begin(header)
         write()
         options.probe("loop_guard.before_register")
-        self._parts.guard.register(identity, GuardRecord(self._parts.server.incarnation, _record(header)))
+        if options.captured:
+            self._parts.guard.register(identity, GuardRecord(self._parts.server.incarnation, _record(header)))
         options.probe("loop_guard.after_register")
         options.probe("sink.before_commit")
+        self._parts.lease.check()
         sink.commit()
         options.probe("sink.after_commit")
         self._known |= {step.source: step.now for step in steps}
@@ -180,6 +196,7 @@ class Applier:
             self._unwritten = {}
         if self._passed != self._saved:
             self._options.probe("checkpoint.before")
+            self._parts.lease.check()
             self._books.save(self._passed, self._known)
             self._options.probe("checkpoint.after")
             self._saved = dict(self._passed)

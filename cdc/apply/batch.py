@@ -56,9 +56,9 @@ class BatchMaker:
             batch.reached[entry.channel] = progress
             if entry.is_heartbeat:
                 continue
-            batch.written[entry.channel] = progress
-            at = known.get(entry.channel)
+            at = batch.written.get(entry.channel) or known.get(entry.channel)
             done = at.end if at is not None and at.order == entry.order else 0
+            batch.written[entry.channel] = progress
             before = len(batch.writes)
             for change in entry.changes:
                 if change.index >= done:

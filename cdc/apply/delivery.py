@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from cdc.change_log import EntryId
-from cdc.model import Entry, Order
+from cdc.model import Entry, Order, folded
 
 HELD_BYTES = 32 << 20  # of one source: a transaction above it is applied in pieces, whatever its number of rows
 
@@ -23,13 +23,14 @@ class _Queue:
 
 
 class Delivery:
-    """Holds what was read and not applied yet. `folded` says, per source, the last order that is applied completely."""
+    """Holds what was read and not applied yet. `start` says, per source, the last order that is applied completely."""
 
-    def __init__(self, target: str, folded: Mapping[str, Order], max_rows: int) -> None:
+    def __init__(self, target: str, start: Mapping[str, Order], max_rows: int, held_bytes: int = HELD_BYTES) -> None:
         self._target = target
-        self._folded = dict(folded)
+        self._folded = dict(start)
         self._max_rows = max_rows
-        self._queues: dict[str, _Queue] = {source: _Queue() for source in folded}
+        self._held_bytes = min(held_bytes, HELD_BYTES)
+        self._queues: dict[str, _Queue] = {source: _Queue() for source in start}
 
     def add(self, source: str, entries: Iterable[tuple[Entry, int]]) -> None:
         queue = self._queues[source]
@@ -40,7 +41,7 @@ class Delivery:
 
     def hungry(self) -> list[str]:
         """The sources of which more may be read: the others hold enough."""
-        return [s for s, q in self._queues.items() if q.changes < self._max_rows and q.size < HELD_BYTES]
+        return [s for s, q in self._queues.items() if q.changes < self._max_rows and q.size < self._held_bytes]
 
     def take(self) -> list[Entry]:
         """The next batch: whole transactions, at most about `max_rows` changes; a larger one alone and in pieces."""
@@ -59,8 +60,8 @@ class Delivery:
 
     def waiting_since(self) -> int | None:
         """The commit time (microseconds) of the oldest transaction that is held; None when nothing is."""
-        times = [entry.committed_at for q in self._queues.values() for entry, _ in list(q.entries)[:1] if entry.end]
-        return min(times, default=None)
+        times = [next((e.committed_at for e, _ in q.entries if e.end), None) for q in self._queues.values()]
+        return min((at for at in times if at is not None), default=None)
 
     def holds(self) -> bool:
         return any(queue.entries for queue in self._queues.values())
@@ -91,7 +92,7 @@ class Delivery:
             count += 1
             changes += len(entry.changes)
             size += packed
-            if entry.last or changes >= self._max_rows or size >= HELD_BYTES:
+            if entry.last or changes >= self._max_rows or size >= self._held_bytes:
                 complete = True
                 break
         if not complete or (changes > room and not alone):
@@ -100,7 +101,7 @@ class Delivery:
         queue.changes -= changes
         queue.size -= size
         last = group[-1]
-        self._folded[last.channel] = max(self._folded[last.channel], last.order if last.last else last.order - 1)
+        self._folded[last.channel] = max(self._folded[last.channel], folded(last.order, last.end, complete=last.last))
         return group
 
     def _ready(self, entry: Entry) -> bool:

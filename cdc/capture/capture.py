@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import structlog
+from msgspec import structs
 
 from cdc import sabotage
 from cdc.capture.decoding import Decoder, Layouts
@@ -19,7 +20,7 @@ from cdc.capture.release import Release, ReleaseOptions
 from cdc.capture.state import CaptureState, first_checkpoint
 from cdc.change_log import ChangeLog, EntryId
 from cdc.control import Control
-from cdc.errors import HaltError
+from cdc.errors import ChangeLogLostError, HaltError
 from cdc.lease import Lease
 from cdc.loop_guard import LoopGuard
 from cdc.model import Checkpoint, Entry, LogPart, Position
@@ -74,12 +75,18 @@ class Capture:
             parts.guard, self._state, control, engine=options.engine, log_carries_record=options.log_carries_record
         )
         self._open_order: int | None = None  # the transaction of which only a part has been read
+        self._before_open = checkpoint  # the state at that transaction's beginning
         self._assembled = -1  # the transaction of the entry that was assembled last
         self._published_at = 0.0
         self._published = checkpoint
         self._release = Release(options.release, parts.store, parts.change_log, parts.reader)
         self._head_at = 0.0
         self._measured_at = 0.0
+        self._reached: tuple[Position, float] = (
+            checkpoint.position,
+            time.monotonic(),
+        )  # and since when it stands there
+        self._committed_at = time.time_ns() // 1000  # of the last part that was read
 
     def run(self) -> None:
         """Work until the control says to end, at a transaction boundary."""
@@ -150,19 +157,22 @@ class Capture:
     def _assemble(self, part: LogPart) -> Entry | None:
         """The entry to publish of a part; None for an echo, for what no mapping wants and for what is published already."""
         begins = part.order != self._open_order
+        if begins and not part.last:
+            self._before_open = self._state.checkpoint(self._last, self._options.revision)
         self._open_order = None if part.last else part.order
         self._state.position = part.resume
+        self._committed_at = part.committed_at
         record = self._echoes.record_of(part)
+        if (record is not None and begins) or part.parked:
+            self._state.absorb(record if begins else None, part.parked)
         if record is not None:
-            if begins or part.parked:
-                self._state.absorb(record if begins else None, part.parked)
             self._control.facts.echoes += part.last
             return None
         hlc = self._state.stamp(part)
         if (part.order, part.end) <= self._last:
             return None
         layouts = Layouts()
-        published = self._last[1] if part.order == self._last[0] else 0
+        published = self._last[1] if part.order == self._last[0] else 0  # of a heartbeat at the same place: 0
         rows = part.rows if part.first >= published else [row for row in part.rows if row.index >= published]
         try:
             changes = self._parts.decoder.decode(rows, layouts)
@@ -175,7 +185,7 @@ class Capture:
         if sabotage.ACTIVE.kind:
             changes = sabotage.tampered(changes, sabotage.ACTIVE)
         self._options.probe("capture.decoded")
-        if not changes and not (part.last and part.order in {self._last[0], self._assembled}):
+        if not changes and not (part.last and (published or part.order == self._assembled)):
             return None
         self._assembled = part.order
         self._control.facts.transactions += part.last
@@ -184,22 +194,29 @@ class Capture:
         state = self._state
         return Entry(
             state.channel, part.order, first, part.end, part.last, part.committed_at, hlc, part.transaction,
-            dict(state.seen), state.keys_aside(), layouts.all(), tuple(changes),
+            dict(state.seen), state.take_news(), layouts.all(), tuple(changes),
         )  # fmt: skip
 
     # -- handing on, and letting go
 
     def _has_room(self) -> bool:
-        """Wait while this channel's share of the change log is full: the source's own log is the buffer then (I8)."""
+        """Wait while this channel's share of the change log is full: the source's own log is the buffer then (I8).
+
+        Also notices, quiet or not, that Redis no longer holds what was published. Raises ChangeLogLostError.
+        """
         now = time.monotonic()
         if now - self._measured_at < ROOM_SECONDS:
             return True
-        if self._parts.change_log.size(self._options.channel) < self._options.max_bytes:
+        measure = self._parts.change_log.measure(self._options.channel)
+        if measure is None or measure.last != self._last:
+            raise ChangeLogLostError(f"Redis no longer holds what {self._options.channel} published up to {self._last}")
+        if measure.bytes < self._options.max_bytes:
             self._measured_at = now
             return True
         self._control.state("running", "the change log is full: waiting for the slowest applier")
+        self._control.facts.lag_seconds = max(0.0, time.time() - self._committed_at / 1e6)
         self._release_when_due()
-        time.sleep(POLL_SECONDS)
+        time.sleep(ROOM_SECONDS)
         return False
 
     def _publish(self, entries: list[Entry]) -> None:
@@ -211,20 +228,23 @@ class Capture:
             entries = [self._state.heartbeat(self._state.position.order)]
         self._parts.lease.check()
         self._options.probe("capture.before_publish")
-        last = (entries[-1].order, entries[-1].end)
-        checkpoint = self._state.checkpoint(last, self._options.revision)
+        checkpoint = self._checkpoint((entries[-1].order, entries[-1].end))
         change_log, holder = self._parts.change_log, self._parts.lease.holder
-        self._last = change_log.publish(
-            self._options.channel, holder, self._last, entries, checkpoint, self._echoes.passed
-        )
+        passed = self._echoes.passed
+        self._last = change_log.publish(self._options.channel, holder, self._last, entries, checkpoint, passed)
         self._options.probe("capture.after_publish")
-        self._echoes.passed.clear()
+        passed.clear()
         self._published_at = now
         self._published = checkpoint
 
+    def _checkpoint(self, last: EntryId) -> Checkpoint:
+        """The state to go on from. Within a transaction that is its beginning: it will be read again, and stamped again."""
+        if self._open_order is None:
+            return self._state.checkpoint(last, self._options.revision)
+        return structs.replace(self._before_open, last_order=last[0], last_end=last[1])
+
     def _release_when_due(self) -> None:
-        """Once a second, at a transaction boundary."""
-        if self._open_order is None and self._release.due():
+        if self._release.due():
             # Only what is published may be let go of: a restart begins at what Redis holds, and the source must still have that.
             self._release.checkpoint(self._published)
             self._release.advance(self._last, self._control.facts.retained_bytes)
@@ -237,6 +257,8 @@ class Capture:
 
     def _report(self, batch: LogBatch) -> None:
         now, facts = time.monotonic(), self._control.facts
+        if batch.reached != self._reached[0]:
+            self._reached = (batch.reached, now)
         if now - self._head_at >= HEAD_SECONDS:
             self._head_at = now
             head = self._parts.reader.head()
@@ -244,18 +266,16 @@ class Capture:
             facts.numbers["source_behind_bytes"] = max(0, head.order - batch.reached.order)
             facts.numbers.update(head.gauges)
         facts.position = batch.reached.native
-        if batch.caught_up:
+        stands_still = now - self._reached[1]
+        if facts.numbers.get("source_behind_bytes") and stands_still > HEAD_SECONDS:
+            facts.lag_seconds = stands_still  # the source goes on and we see nothing of it
+        elif batch.caught_up:
             facts.lag_seconds = 0.0
         elif batch.parts:
-            facts.lag_seconds = max(0.0, time.time() - batch.parts[-1].committed_at / 1e6)
+            facts.lag_seconds = max(0.0, time.time() - self._committed_at / 1e6)
         self._control.state("idle" if batch.caught_up and not batch.parts else "running")
 
 
 def _at(checkpoint: Checkpoint, position: Position) -> Checkpoint:
-    """A reader may go on at another server's name for the same place (a fail-over continued by GTID)."""
-    if checkpoint.position == position:
-        return checkpoint
-    return Checkpoint(
-        position, checkpoint.last_order, checkpoint.last_end, checkpoint.hlc, checkpoint.seen, checkpoint.aside,
-        checkpoint.ordinals, checkpoint.revision,
-    )  # fmt: skip
+    """A reader may go on under another server's name for the same place (a fail-over continued by GTID)."""
+    return checkpoint if checkpoint.position == position else structs.replace(checkpoint, position=position)

@@ -37,10 +37,9 @@ class Echoes:
         self._by_thread = engine == "mysql"
         self._log_carries_record = log_carries_record
         self._found: dict[str, GuardRecord] = {}
-        self._open: tuple[int, ApplyRecord | None] = (
-            -1,
-            None,
-        )  # the transaction whose parts are being read, and its record
+        # The transaction whose parts are being read, its record, and its field in the guard.
+        self._open: tuple[int, ApplyRecord | None] = (-1, None)
+        self._passing = ""
         self._rows = 0
         self.passed: list[str] = []  # the guard's fields that are behind us once the state is published
 
@@ -65,6 +64,9 @@ class Echoes:
             self._open = (part.order, self._judge(part))
             self._rows = 0
         record = self._open[1]
+        if part.last and self._passing:
+            self.passed.append(self._passing)
+            self._passing = ""
         if record is not None:
             self._rows += part.echo_rows or len(part.rows)
             if part.last and self._rows > record.rows:
@@ -96,7 +98,7 @@ class Echoes:
                 hint="Redis did not know this apply transaction; the log did",
             )
         elif hit is not None:
-            self.passed.append(identity)
+            self._passing = identity
         if self._by_thread and part.identity and record.token != LEASE_TOKEN:
             self._count(part.identity)
         return record

@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from cdc.change_log import ChangeLog, EntryId
+from cdc.change_log import NOWHERE, ChangeLog, EntryId
 from cdc.model import Checkpoint, Position
 from cdc.readers import Reader
 from cdc.store import Store
@@ -45,6 +45,7 @@ class Release:
         self._reader = reader
         self._saved: Position | None = None
         self._cut_order = -1
+        self._trimmed = NOWHERE
         self._checkpoint_at = 0.0
         self._behind_at = time.monotonic()
 
@@ -64,11 +65,15 @@ class Release:
         """Move the safe cut as far as the slowest target allows, then trim the stream and tell the source."""
         self._checkpoint_at = time.monotonic()
         wanted_by = self._options.wanted_by - self._detached(last, retained_bytes)
+        applied = self._store.least_applied(self._options.channel, wanted_by)
+        applied = last if applied is None else min(applied, last)
+        if applied > self._trimmed:  # also within a large transaction: its pieces make room for what follows
+            self._change_log.trim(self._options.channel, applied)
+            self._trimmed = applied
         cut = self._store.advance_cut(self._options.channel, wanted_by)
         if cut is None or cut.position.order == self._cut_order:
             return
         self._options.probe("capture.before_release")
-        self._change_log.trim(self._options.channel, (cut.last_order, cut.last_end))
         self._reader.confirm(cut.position)
         self._options.probe("source_ack.after")
         self._cut_order = cut.position.order

@@ -7,6 +7,8 @@ published again after Redis was lost carry the same stamps.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from cdc.model import ApplyRecord, Checkpoint, Entry, Hlc, LogPart, Order, ParkedKey, Position, Seen
 
 
@@ -20,6 +22,7 @@ class CaptureState:
         self.seen: Seen = dict(at.seen)
         self.aside: dict[str, tuple[int, Seen]] = dict(at.aside)
         self._before: Seen = dict(at.seen)
+        self._untold: dict[str, Seen | None] = dict(at.untold)
         self.ordinals: dict[str, int] = dict(at.ordinals)
 
     def absorb(self, record: ApplyRecord | None, parked: tuple[ParkedKey, ...]) -> None:
@@ -32,13 +35,16 @@ class CaptureState:
             for line in record.progress:
                 self.seen[line.source] = max(self.seen.get(line.source, 0), line.seen)
                 self.hlc = max(self.hlc, line.hlc)
+        net = Counter[str]()  # a retry that fails takes a row out and puts it back: its key was aside all the time
         for row in parked:
-            count, seen = self.aside.get(row.key, (0, self._before))
-            count += 1 if row.parked else -1
-            if count > 0:
-                self.aside[row.key] = (count, seen)
-            else:
-                self.aside.pop(row.key, None)
+            net[row.key] += 1 if row.parked else -1
+        for key, change in net.items():
+            count, seen = self.aside.get(key, (0, self._before))
+            if count + change > 0:
+                self.aside[key] = (count + change, seen)
+                self._untold[key] = seen
+            elif self.aside.pop(key, None) is not None:
+                self._untold[key] = None
 
     def stamp(self, part: LogPart) -> Hlc:
         """The clock of a user's transaction: its commit time, or just after everything it had seen. All parts share it."""
@@ -46,19 +52,29 @@ class CaptureState:
             self.hlc = max(part.committed_at, self.hlc + 1)
         return self.hlc
 
-    def keys_aside(self) -> dict[str, Seen]:
-        return {key: seen for key, (_, seen) in self.aside.items()}
+    def take_news(self) -> dict[str, Seen | None]:
+        """Keys that were parked (with what they had seen) or released (None) since the last entry; the next entry says so."""
+        news, self._untold = self._untold, {}
+        return news
 
     def heartbeat(self, order: Order) -> Entry:
         """An entry without changes: it carries `seen` and the place on while the channel is quiet."""
-        return Entry(self.channel, order, 0, 0, True, 0, self.hlc, "", dict(self.seen), self.keys_aside(), (), ())
+        return Entry(self.channel, order, 0, 0, True, 0, self.hlc, "", dict(self.seen), self.take_news(), (), ())
 
     def checkpoint(self, last: tuple[Order, int], revision: str) -> Checkpoint:
         return Checkpoint(
-            self.position, last[0], last[1], self.hlc, dict(self.seen), dict(self.aside), dict(self.ordinals), revision
+            self.position,
+            last[0],
+            last[1],
+            self.hlc,
+            dict(self.seen),
+            dict(self.aside),
+            dict(self._untold),
+            dict(self.ordinals),
+            revision,
         )
 
 
 def first_checkpoint(position: Position, revision: str) -> Checkpoint:
     """The state of a channel that has never been read: nothing seen, at the log's present end."""
-    return Checkpoint(position, position.order, 0, 0, {}, {}, {}, revision)
+    return Checkpoint(position, position.order, 0, 0, {}, {}, {}, {}, revision)

@@ -94,13 +94,13 @@ def test_without_the_lease_nothing_is_published(change_log, lease):
 def test_trimming_drops_what_all_have_and_an_empty_stream_goes_on(change_log, lease):
     last = change_log.start("a", lease.holder, checkpoint(10))
     last = change_log.publish("a", lease.holder, last, [entry(11, value="y" * 1000), entry(12)], checkpoint(13), [])
-    full = change_log.size("a")
+    full = change_log.measure("a").bytes
     change_log.trim("a", (11, 1))
-    assert change_log.size("a") < full - 900 + 1000
+    assert change_log.measure("a").bytes < full
     assert [e.order for e, _ in change_log.read({"a": (0, 0)}, 10, 0.01)[0].entries] == [12]
     change_log.trim("a", (12, 1))
     assert change_log.trimmed(["a"]) == {"a": (12, 1)}
-    assert change_log.size("a") == 0
+    assert change_log.measure("a").bytes == 0
     assert change_log.publish("a", lease.holder, last, [entry(14)], checkpoint(15), []) == (14, 1)
     assert change_log.newest(["a", "nobody"]) == {"a": (14, 1)}
 

@@ -24,7 +24,7 @@ def store(request, tmp_path):
 
 
 def checkpoint(order, last):
-    return Checkpoint(Position(order, f"p{order}"), *last, 7, {"b": 3}, {"k": (1, {"b": 2})}, {"5": 9}, "r")
+    return Checkpoint(Position(order, f"p{order}"), *last, 7, {"b": 3}, {"k": (1, {"b": 2})}, {}, {"5": 9}, "r")
 
 
 def applied(order, end):
@@ -98,6 +98,21 @@ def test_a_target_that_stands_still_is_a_laggard_and_can_be_detached(store):
     assert store.detached() == {"x": "too far behind"}
     store.forget_channel("x")
     assert store.detached() == {}
+
+
+def test_progress_never_goes_back_whoever_saves_late(store):
+    store.save_applied("x", [applied(9, 2)])
+    store.save_applied("x", [applied(9, 1), applied(5, 7)])
+    assert store.applied("x") == {"a": applied(9, 2)}
+
+
+def test_while_a_target_is_away_candidates_are_thinned(store):
+    store.save_checkpoint("a", first_checkpoint(Position(10, "p10"), "r"), is_cut=True)
+    for order in range(20, 420):
+        store.save_checkpoint("a", checkpoint(order, (order - 1, 2)))
+    assert store.advance_cut("a", ["x"]).position.order == 10
+    store.save_applied("x", [applied(418, 2)])
+    assert store.advance_cut("a", ["x"]).position.order == 419
 
 
 def test_two_deployments_in_one_store_do_not_meet(store):

@@ -98,9 +98,25 @@ def test_a_source_that_holds_enough_is_not_read_further():
 def test_heartbeats_move_what_is_folded():
     held = delivery()
     held.add("a", [(entry("a", 9, end=0, changes=0), 10)])
-    held.add("b", [(entry("b", 1, seen={"a": 9}), 10)])
+    held.add("b", [(entry("b", 1, seen={"a": 8}), 10)])
     assert ids(held.take()) == [("a", 9, 0), ("b", 1, 1)]
     assert held.waiting_since() is None
+
+
+def test_a_heartbeat_says_nothing_of_a_transaction_at_its_own_place():
+    """The next transaction may start exactly where the log was idle."""
+    held = delivery(max_rows=100)
+    held.add(
+        "a",
+        [
+            (entry("a", 10, end=60, changes=60), 10),
+            (entry("a", 20, end=0, changes=0), 10),
+            (entry("a", 20, end=50, changes=50), 10),
+        ],
+    )
+    held.add("b", [(entry("b", 1, seen={"a": 20}), 10)])
+    assert [i for i in ids(held.take()) if i[0] == "b"] == []
+    assert ids(held.take()) == [("a", 20, 50), ("b", 1, 1)]
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -57,12 +57,12 @@ def test_a_parked_key_keeps_what_was_seen_before_its_transaction():
     it = state()
     it.absorb(record(b=(10, True, 500)), ())
     it.absorb(record(b=(20, True, 600)), (ParkedKey("x", "member", "member/[1]", parked=True),))
-    assert it.keys_aside() == {"member/[1]": {"b": 10}}
+    assert {key: seen for key, (_, seen) in it.aside.items()} == {"member/[1]": {"b": 10}}
     it.absorb(record(b=(30, True, 700)), (ParkedKey("y", "member", "member/[1]", parked=True),))
     it.absorb(record(), (ParkedKey("x", "member", "member/[1]", parked=False),))
-    assert it.keys_aside() == {"member/[1]": {"b": 10}}
+    assert {key: seen for key, (_, seen) in it.aside.items()} == {"member/[1]": {"b": 10}}
     it.absorb(record(), (ParkedKey("y", "member", "member/[1]", parked=False),))
-    assert it.keys_aside() == {}
+    assert {key: seen for key, (_, seen) in it.aside.items()} == {}
 
 
 def test_a_key_parked_in_a_later_part_of_an_echo_had_not_seen_that_echo():
@@ -70,7 +70,25 @@ def test_a_key_parked_in_a_later_part_of_an_echo_had_not_seen_that_echo():
     it.absorb(record(b=(10, True, 500)), ())
     it.absorb(record(b=(20, True, 600)), ())
     it.absorb(None, (ParkedKey("x", "member", "k", parked=True),))
-    assert it.keys_aside() == {"k": {"b": 10}}
+    assert {key: seen for key, (_, seen) in it.aside.items()} == {"k": {"b": 10}}
+
+
+def test_a_retry_that_fails_leaves_the_key_aside_as_it_was():
+    it = state()
+    it.absorb(record(b=(10, True, 500)), (ParkedKey("x", "member", "k", parked=True),))
+    it.absorb(record(b=(90, True, 600)), ())
+    it.absorb(record(), (ParkedKey("x", "member", "k", parked=False), ParkedKey("x", "member", "k", parked=True)))
+    assert {key: seen for key, (_, seen) in it.aside.items()} == {"k": {}}
+
+
+def test_news_of_parked_keys_is_told_once_and_survives_a_restart():
+    it = state()
+    it.absorb(record(b=(10, True, 500)), (ParkedKey("x", "member", "k", parked=True),))
+    again = CaptureState("a", it.checkpoint((5, 1), "r"))
+    assert again.take_news() == {"k": {}}
+    assert again.take_news() == {}
+    again.absorb(record(), (ParkedKey("x", "member", "k", parked=False),))
+    assert again.heartbeat(9).aside == {"k": None}
 
 
 def test_the_same_log_read_again_from_a_checkpoint_gives_the_same_stamps():
