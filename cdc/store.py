@@ -56,6 +56,14 @@ _applied = sa.Table(
     sa.Column("written_end", sa.BigInteger, nullable=False),
     sa.Column("at", sa.Float, nullable=False),
 )
+_decisions = sa.Table(
+    "datong_decision",
+    _metadata,
+    sa.Column("deployment", sa.String(64), primary_key=True),
+    sa.Column("channel", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
 _detached = sa.Table(
     "datong_detached",
     _metadata,
@@ -209,6 +217,7 @@ class Store:
                     "state": _pack(checkpoint),
                     "is_cut": is_cut,
                 },
+                where=lambda new: sa.or_(~_checkpoints.c.is_cut, new.is_cut),  # a cut stays one
             )
 
     def safe_cut(self, channel: str) -> Checkpoint | None:
@@ -259,6 +268,21 @@ class Store:
         """The place in a channel's stream that every one of these targets has durably passed; None: no target is named."""
         with self._transaction() as connection:
             return self._least_applied(connection, channel, list(targets))
+
+    def remember(self, channel: str, name: str, proposal: str) -> str:
+        """Keep a decision once and for all; answer what was decided first."""
+        query = sa.select(_decisions.c.value).where(
+            (_decisions.c.deployment == self.deployment)
+            & (_decisions.c.channel == channel)
+            & (_decisions.c.name == name)
+        )
+        with self._transaction() as connection:
+            kept = connection.execute(query).scalar()
+            if kept is not None:
+                return str(kept)
+            values = {"deployment": self.deployment, "channel": channel, "name": name, "value": proposal}
+            self._upsert(connection, _decisions, values)
+            return proposal
 
     def drop_checkpoints_after(self, channel: str, order: Order) -> None:
         """Forget candidates beyond a place that capture goes back to: what they were taken after is to be published again."""
@@ -442,6 +466,7 @@ class Store:
                 (_applied, _applied.c.source),
                 (_paused, _paused.c.channel),
                 (_detached, _detached.c.target),
+                (_decisions, _decisions.c.channel),
                 (_commands, _commands.c.channel),
                 (_parked, _parked.c.target),
             ):

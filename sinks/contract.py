@@ -79,7 +79,8 @@ class ParkedRow:
     """A change that waits in `datong_parked` of its target; `change` is the packed change, only this deployment reads it.
 
     `id` is [a-z0-9][a-z0-9._-]* and the same when the same change is parked again. `reason` is a stable word (missing_row, rejected,
-    refused, waiting); `error` one line, values masked. `key_text` is `cdc.model.key_text`'s.
+    refused, waiting); `error` one line, values masked. `key_text`: the keys that wait because of it, one a line, as `cdc.model.key_text`
+    names them: the row's own, and the one that an update moves it to.
     """
 
     id: str
@@ -94,6 +95,10 @@ class ParkedRow:
     error: str
     since: int  # microseconds since 1970
     change: bytes
+
+    @property
+    def keys(self) -> list[str]:
+        return self.key_text.split("\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +178,10 @@ class Sink(Protocol):
     def connect(self) -> ServerIdentity: ...
 
     def close(self) -> None: ...
+
+    def ping(self) -> None:
+        """One round trip outside a transaction: an idle target that is gone has to show (I10). Raises Transient."""
+        ...
 
     def describe(self, schema: str | None, table: str) -> Table | None:
         """Read a table's columns and keys from the catalog; None if it does not exist."""

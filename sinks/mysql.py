@@ -153,6 +153,9 @@ class MySQLSink:
         if self._session is not None:
             bookkeeping.rollback(self._session)
 
+    def ping(self) -> None:
+        self._open().ask("SELECT 1")
+
     def committed(self, identity: str) -> bool | None:  # noqa: ARG002 - neither server keeps that
         return None
 

@@ -126,6 +126,9 @@ class PostgreSQLSink:
         if self._session is not None:
             bookkeeping.rollback(self._session)
 
+    def ping(self) -> None:
+        self._open().ask("SELECT 1")
+
     def committed(self, identity: str) -> bool | None:
         """Ask for the transaction's status, waiting a little for one whose COMMIT is still under way."""
         session = self._open()

@@ -217,6 +217,19 @@ def test_c6_whatever_goes_silent_is_noticed_and_everything_recovers(proxied):
     assert {1000, 1001, 1002} <= set(rows)
 
 
+def test_a_target_that_is_gone_shows_while_nothing_is_to_be_written(proxied):
+    """b is only written: no capture notices for it that its database is away."""
+    world, proxies = proxied
+    world.mappings = {"a.t": {"direction": "capture"}, "b.t": {"direction": "apply"}}
+    world.start()
+    proxies["b"].refuse()
+    proxies["b"].reset()
+    world.await_state("b", "apply", "retrying", timeout=5)
+    await_that(lambda: world.readiness()[0] == 503, timeout=10, message="red while it stays away")
+    proxies["b"].accept()
+    world.await_ready(timeout=30)
+
+
 def test_c11_a_slow_target_does_not_cost_the_source_its_connection(make_world):
     """PostgreSQL cuts off a consumer that is silent for wal_sender_timeout; the target is locked for much longer."""
     world = make_world("postgresql_db", "mariadb_db")

@@ -24,7 +24,7 @@ def store(request, tmp_path):
 
 
 def checkpoint(order, last):
-    return Checkpoint(Position(order, f"p{order}"), *last, 7, {"b": 3}, {"k": (1, {"b": 2})}, {}, {"5": 9}, "r")
+    return Checkpoint(Position(order, f"p{order}"), *last, 7, {"b": 3}, {"k": (1, {"b": 2})}, {}, {"5": 9}, "1", "r")
 
 
 def applied(order, end):
@@ -35,6 +35,8 @@ def test_the_first_position_is_a_cut_at_once(store):
     assert store.safe_cut("a") is None
     store.save_checkpoint("a", first_checkpoint(Position(10, "start"), "r"), is_cut=True)
     assert store.safe_cut("a").position == Position(10, "start")
+    store.save_checkpoint("a", first_checkpoint(Position(10, "start"), "r"))
+    assert store.safe_cut("a").position == Position(10, "start"), "a candidate at the same place takes nothing back"
 
 
 def test_the_cut_waits_for_the_slowest_applier(store):
