@@ -29,6 +29,10 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(GuardRecord).decode
 
 
+_MARK = "mark"
+_MARKED = GuardRecord("", ApplyRecord("", "", 0, "", 0, ()))
+
+
 class LoopGuard:
     """The records of one target channel."""
 
@@ -51,11 +55,20 @@ class LoopGuard:
             with redis_errors(self._address, "forgetting rolled back transactions"):
                 self._redis.hdel(self._key, *identities)
 
+    def mark(self) -> None:
+        """Leave a sign in the guard: where it is gone later, Redis has lost records."""
+        with redis_errors(self._address, "marking the loop guard"):
+            self._redis.hset(self._key, _MARK, _encode(_MARKED))
+
+    def is_marked(self) -> bool:
+        with redis_errors(self._address, "asking the loop guard"):
+            return bool(self._redis.hexists(self._key, _MARK))
+
     def records(self) -> dict[str, GuardRecord]:
         """All records that no capture has passed yet: as many as transactions are under way."""
         with redis_errors(self._address, "reading the loop guard"):
             found = self._redis.hgetall(self._key)
-        return {identity.decode(): _decode(packed) for identity, packed in found.items()}
+        return {identity.decode(): _decode(packed) for identity, packed in found.items() if identity != _MARK.encode()}
 
     def recognise(self, identities: Sequence[str]) -> dict[str, GuardRecord]:
         """Which of these transactions are ours, as Redis knows."""

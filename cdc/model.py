@@ -88,7 +88,10 @@ class ApplyRecord(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ParkedKey(msgspec.Struct, frozen=True, array_like=True):
-    """A row of `datong_parked` that came (`parked`) or went (not `parked`) in an apply transaction, as the log shows it."""
+    """A row of `datong_parked` that came (`parked`) or went (not `parked`) in a transaction, as the log shows it.
+
+    `key` is its column key_text: one key a line.
+    """
 
     id: str
     entity: str
@@ -183,7 +186,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
     `last_order`/`last_end` name the last entry published before it. `aside` maps a parked key to how many rows of
     `datong_parked` hold it and what its channel had seen when it was first set aside; `untold` is news of it that no entry
     carries yet. `ordinals`: per thread id of ours,
-    how many of its apply transactions have been passed (MySQL).
+    how many of its apply transactions have been passed (MySQL), within one `incarnation` of the server.
     """
 
     position: Position
@@ -194,6 +197,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
     aside: dict[str, tuple[int, Seen]]
     untold: dict[str, Seen | None]
     ordinals: dict[str, int]
+    incarnation: str
     revision: str
 
 

@@ -14,6 +14,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, cast
@@ -23,7 +24,7 @@ import structlog
 from cdc.child import Report, SupervisorGoneError, bind_to_parent
 from cdc.control import Control
 from cdc.errors import ChangeLogLostError, DatongError, HaltError, LeaseLostError, TransientError
-from cdc.facts import EXIT_CONFIGURATION, EXIT_RESTART_ME, EXIT_STOPPED, RoleKind
+from cdc.facts import EXIT_CONFIGURATION, EXIT_FAILED, EXIT_RESTART_ME, EXIT_STOPPED, RoleKind
 from cdc.faults import Faults, InjectedDropError
 from cdc.lease import Lease
 from cdc.logs import SECRETS
@@ -99,7 +100,7 @@ class RoleProcess:
             log.warning("lease_lost", reason=str(error))
             control.state("starting", f"standing by: {error}")
         except ChangeLogLostError as error:
-            log.warning("change_log_lost", reason=str(error))
+            self._backoff(str(error), time.monotonic() - began)
         except (TransientError, InjectedDropError) as error:
             self._backoff(str(error), time.monotonic() - began)
 
@@ -187,7 +188,16 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_STOPPED
     except DatongError as error:
         log.error("role_failed", reason=str(error))
-        return 1
+        return EXIT_FAILED
+    except Exception as error:
+        # A defect. Its message may hold a row's value (I9), so only its kind and place are told; --debug shows all.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"unexpected {type(error).__name__} in {Path(place.filename).name}:{place.lineno} ({place.name})"
+        control.state("retrying", reason)
+        log.critical("role_crashed", reason=reason, hint="this is a defect: report it; --debug shows the traceback")
+        if options.debug:
+            raise
+        return EXIT_FAILED
 
 
 if __name__ == "__main__":

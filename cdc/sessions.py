@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -30,7 +31,7 @@ from cdc.store import Store
 from config.models import Configuration
 from sinks import open_sink
 from sinks.connections import Address
-from sinks.contract import Fenced, Halt, Sink, SinkError, SinkOptions
+from sinks.contract import Fenced, Halt, Rejected, Sink, SinkError, SinkOptions
 from transforms import compile_mapping
 from transforms.compiled import CompiledMapping, MappingRefusedError
 from transforms.specs import MappingSpec
@@ -79,6 +80,8 @@ def told(error: SinkError, where: str) -> Exception:
         return HaltError(f"TARGET_{error.code or 'REFUSED'}", f"{where}: {error}", error.mend or "run `datong doctor`")
     if isinstance(error, Fenced):
         return LeaseLostError(f"{where}: {error}")
+    if isinstance(error, Rejected):  # nobody was there to park it
+        return HaltError("ROW_REJECTED", f"{where}: {error}", "this is a defect: report it with this line")
     return TransientError(f"{where}: {error}")
 
 
@@ -110,7 +113,11 @@ def open_capture(
             wanted_columns(enabled, address),
             part_rows=configuration.apply.max_transaction_rows,
         )
-        options = ReaderOptions(server_id=server_id(configuration.deployment, channel), probe=faults.hit)
+        options = ReaderOptions(
+            server_id=server_id(configuration.deployment, channel),
+            probe=faults.hit,
+            remember=partial(store.remember, channel),
+        )
         reader = open_reader(address, wanted, options)
         stack.callback(reader.close)
         change_log = ChangeLog(redis_address(configuration), configuration.deployment)
@@ -123,6 +130,7 @@ def open_capture(
             CaptureOptions(
                 channel=channel,
                 engine=address.engine,
+                incarnation=incarnation_of(address),
                 log_carries_record=settings.bookkeeping == "table" or address.engine != "mysql",
                 max_bytes=configuration.change_log.max_bytes // max(1, len(captures(configuration))),
                 release=ReleaseOptions(
@@ -156,19 +164,23 @@ def open_apply(
         sink = open_sink(address, SinkOptions(bookkeeping=settings.bookkeeping, probe=faults.hit, alive=control.beat))
         stack.callback(sink.close)
         server = sink.connect()
-        compiled = {spec.entity.name: compiled_for(spec, sink) for spec in mine if spec.applies and spec.enabled}
+
+        def describe() -> dict[str, CompiledMapping]:
+            return {spec.entity.name: compiled_for(spec, sink) for spec in mine if spec.applies and spec.enabled}
+
         change_log = ChangeLog(redis_address(configuration), configuration.deployment)
         stack.callback(change_log.close)
         guard = LoopGuard(redis_address(configuration), configuration.deployment, channel)
         stack.callback(guard.close)
         return Applier(
-            ApplyParts(sink, server, Encoder(compiled), change_log, guard, store, lease),
+            ApplyParts(sink, server, Encoder(describe()), describe, change_log, guard, store, lease),
             ApplyOptions(
                 deployment=configuration.deployment,
                 target=channel,
                 sources=tuple(sorted(captures(configuration) - {channel})),
                 max_rows=configuration.apply.max_transaction_rows,
                 held_bytes=configuration.change_log.max_bytes // max(1, len(captures(configuration))) // 2,
+                engine=address.engine,
                 bookkeeping=settings.bookkeeping,
                 captured=channel in captures(configuration),
                 probe=faults.hit,
@@ -213,6 +225,17 @@ def captures(configuration: Configuration) -> set[str]:
 def appliers(configuration: Configuration) -> set[str]:
     """The channels that any mapping writes, enabled or not."""
     return {name for name in configuration.channels if any(spec.applies for spec in configuration.mappings_of(name))}
+
+
+def incarnation_of(address: Address) -> str:
+    """The server's start, where transaction identities begin anew with it: MySQL's thread ids. Empty elsewhere."""
+    if address.engine != "mysql":
+        return ""
+    sink = open_sink(address, SinkOptions())
+    try:
+        return sink.connect().incarnation
+    finally:
+        sink.close()
 
 
 def default_schema(address: Address) -> str:

@@ -20,7 +20,7 @@ from cdc.apply.bookkeeping import Bookkeeping
 from cdc.apply.delivery import Delivery, entry_id
 from cdc.apply.encoding import Encoder
 from cdc.apply.parking import ParkedKeys
-from cdc.apply.release import Release
+from cdc.apply.release import Hooks, Release
 from cdc.change_log import ChangeLog, EntryId
 from cdc.control import Control
 from cdc.lease import Lease
@@ -28,6 +28,8 @@ from cdc.loop_guard import GuardRecord, LoopGuard
 from cdc.model import ApplyRecord, ProgressRow, folded
 from cdc.store import Store
 from sinks.contract import Progress, Rejected, ServerIdentity, Sink, TransactionHeader
+from transforms.compiled import CompiledMapping
+from transforms.tables import Engine
 
 POLL_SECONDS: Final = 0.2
 PROGRESS_SECONDS: Final = 1.0
@@ -51,6 +53,7 @@ class ApplyOptions:
     sources: tuple[str, ...]
     max_rows: int
     held_bytes: int
+    engine: Engine
     bookkeeping: Literal["table", "none"]
     captured: bool
     probe: Callable[[str], None]
@@ -63,6 +66,7 @@ class ApplyParts:
     sink: Sink
     server: ServerIdentity
     encoder: Encoder
+    describe: Callable[[], Mapping[str, CompiledMapping]]
     change_log: ChangeLog
     guard: LoopGuard
     store: Store
@@ -77,15 +81,17 @@ class Applier:
         self._options = options
         self._control = control
         self._books = Bookkeeping(
-            parts.sink, parts.store, parts.guard, options.deployment, options.target, options.bookkeeping
-        )
+            parts.sink, parts.store, parts.guard, options.deployment, options.target, options.bookkeeping,
+            parts.server.incarnation if options.engine == "mysql" else "",
+        )  # fmt: skip
         self._epoch = self._books.take_over()
         start = self._books.resume(options.sources, parts.change_log)
         self._known = start.known
         self._passed = start.passed
         self._waiting = ParkedKeys(self._books.parked())
         self._maker = BatchMaker(options.deployment, parts.encoder, self._waiting)
-        self._release = Release(parts.sink, parts.encoder, self._books, self._waiting, self._transact)
+        hooks = Hooks(parts.describe, control.beat)
+        self._release = Release(parts.sink, parts.encoder, self._books, self._waiting, self._transact, hooks)
         delivered = {s: folded(at.order, at.end, complete=at.complete) for s, at in start.passed.items()}
         self._delivery = Delivery(options.target, delivered, options.max_rows, options.held_bytes)
         self._at: dict[str, EntryId] = {source: (at.order, at.end) for source, at in start.passed.items()}
@@ -189,6 +195,7 @@ class Applier:
             return
         self._progress_at = now
         self._save_progress()
+        self._parts.sink.ping()
 
     def _save_progress(self) -> None:
         if self._unwritten and self._books.in_table:

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cdc.apply.encoding import Encoder
-from cdc.apply.parking import ParkedKeys, moved_key, parked_row
+from cdc.apply.parking import ParkedKeys, keys_of, parked_row
 from cdc.errors import HaltError
-from cdc.model import Change, Entry, Layout, key_text
+from cdc.model import Change, Entry, Layout
 from sinks.contract import ParkedRow, Progress, ProgressMove, Rejection, RowWrite
 from transforms.specs import MappingSpec
 from transforms.values import RefusedValueError
@@ -33,7 +33,7 @@ class Batch:
 
     def park(self, row: ParkedRow) -> None:
         self.parked.append(row)
-        self.waiting.add(row.key_text)
+        self.waiting.update(row.keys)
 
     @property
     def empty(self) -> bool:
@@ -71,7 +71,9 @@ class BatchMaker:
         rows = []
         for rejection in rejections:
             entry, layout, change = batch.origins[rejection.ref]
-            rows.append(self._parked(entry, layout, change, rejection.reason, rejection.error))
+            spec = self._encoder.mapping_of(layout)
+            assert spec is not None  # it was encoded by one
+            rows.append(self._parked(spec, entry, layout, change, rejection.reason, rejection.error))
         return rows
 
     def _add(self, batch: Batch, entry: Entry, layout: Layout, change: Change) -> None:
@@ -79,16 +81,12 @@ class BatchMaker:
         if spec is None:
             return
         if (self._waiting or batch.waiting) and self._waits(batch, spec, layout, change):
-            batch.park(
-                parked_row(
-                    self._deployment, entry, layout, change, "waiting", "an earlier change of this key is parked"
-                )
-            )
+            batch.park(self._parked(spec, entry, layout, change, "waiting", "an earlier change of this key is parked"))
             return
         try:
             write = self._encoder.encode(layout, change, len(batch.origins))
         except RefusedValueError as error:
-            batch.park(self._parked(entry, layout, change, "refused", str(error)))
+            batch.park(self._parked(spec, entry, layout, change, "refused", str(error)))
             return
         if write is not None:
             batch.writes.append(write)
@@ -96,20 +94,19 @@ class BatchMaker:
 
     def _waits(self, batch: Batch, spec: MappingSpec, layout: Layout, change: Change) -> bool:
         """Whether the change's key, or the one that it moves its row to, has an earlier change parked."""
-        keys = [key_text(layout.entity, change.key)]
-        if change.op == "update" and (moved := moved_key(layout, change, spec.entity.key)) is not None:
-            keys.append(moved)
+        keys = keys_of(layout, change, spec.entity.key)
         return any(key in self._waiting or key in batch.waiting for key in keys)
 
-    def _parked(self, entry: Entry, layout: Layout, change: Change, reason: str, error: str) -> ParkedRow:
-        spec = self._encoder.mapping_of(layout)
-        if spec is not None and spec.on_error == "halt" and reason != "waiting":
+    def _parked(
+        self, spec: MappingSpec, entry: Entry, layout: Layout, change: Change, reason: str, error: str
+    ) -> ParkedRow:
+        if spec.on_error == "halt" and reason != "waiting":
             raise HaltError(
                 "ROW_REJECTED",
                 f"mapping {spec.name}: a change of {entry.channel} at {entry.transaction or entry.order} cannot be written ({reason}): {error}",
                 "mend the row or the table, or set on_error: park",
             )
-        return parked_row(self._deployment, entry, layout, change, reason, error)
+        return parked_row(self._deployment, entry, layout, change, spec.entity.key, reason, error)
 
 
 def moves(known: Mapping[str, Progress], written: Mapping[str, Progress]) -> tuple[ProgressMove, ...]:

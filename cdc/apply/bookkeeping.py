@@ -38,14 +38,23 @@ class Bookkeeping:
     """One target's books, wherever they are."""
 
     def __init__(
-        self, sink: Sink, store: Store, guard: LoopGuard, deployment: str, target: str, kind: Literal["table", "none"]
+        self,
+        sink: Sink,
+        store: Store,
+        guard: LoopGuard,
+        deployment: str,
+        target: str,
+        kind: Literal["table", "none"],
+        incarnation: str,
     ) -> None:
+        """`incarnation`: the server's start, where transaction identities begin anew with it (MySQL); else empty."""
         self._sink = sink
         self._store = store
         self._guard = guard
         self._deployment = deployment
         self._target = target
         self.in_table = kind == "table"
+        self._incarnation = incarnation
 
     def take_over(self) -> int:
         """Become the one writer: whoever wrote before is fenced from now on. Answers the epoch."""
@@ -106,6 +115,10 @@ class Bookkeeping:
     def _rolled_back(self, identity: str, guarded: GuardRecord, known: Mapping[str, Progress]) -> bool:
         if not self.in_table:
             return self._sink.committed(identity) is False
+        if self._incarnation and guarded.incarnation != self._incarnation:
+            return (
+                True  # from before the server's restart: nothing will ask for it by that identity again, the log tells
+            )
         for line in guarded.record.progress:
             at = known.get(line.source, _NEVER)
             if (at.order, at.end) < (line.order, line.end):
@@ -123,9 +136,11 @@ class Bookkeeping:
         self._store.save_applied(self._target, rows)
 
     def parked(self) -> list[ParkedRow]:
+        """All that waits here, in the order in which it came."""
         if self.in_table:
-            return self._sink.parked(self._deployment)
-        rows = [unpack_row(packed) for packed in self._store.parked(self._target).values()]
+            rows = self._sink.parked(self._deployment)
+        else:
+            rows = [unpack_row(packed) for packed in self._store.parked(self._target).values()]
         return sorted(rows, key=lambda row: (row.since, row.source, row.order, row.index))
 
     def park(self, rows: Sequence[ParkedRow], already: int) -> None:

@@ -34,6 +34,11 @@ class Encoder:
         self._mappings = dict(mappings)  # by entity
         self._plans: dict[Layout, _Plan | None] = {}
 
+    def renew(self, mappings: Mapping[str, CompiledMapping]) -> None:
+        """Take up mappings that were compiled anew."""
+        self._mappings = dict(mappings)
+        self._plans.clear()
+
     def mapping_of(self, layout: Layout) -> MappingSpec | None:
         """The mapping that writes this entity here; None: this channel does not map it, or has it disabled."""
         compiled = self._mappings.get(layout.entity)

@@ -40,7 +40,10 @@ def parked_id(source: str, order: int, index: int, entity: str) -> str:
     return f"{source}-{order}-{index}-{_UNSAFE.sub('_', entity.lower())}"
 
 
-def parked_row(deployment: str, entry: Entry, layout: Layout, change: Change, reason: str, error: str) -> ParkedRow:
+def parked_row(
+    deployment: str, entry: Entry, layout: Layout, change: Change, key_fields: Sequence[str], reason: str, error: str
+) -> ParkedRow:
+    """`key_fields`: the entity's key, so that a change which moves its row holds both places."""
     return ParkedRow(
         id=parked_id(entry.channel, entry.order, change.index, layout.entity),
         deployment=deployment,
@@ -49,7 +52,7 @@ def parked_row(deployment: str, entry: Entry, layout: Layout, change: Change, re
         index=change.index,
         mapping=layout.mapping,
         entity=layout.entity,
-        key_text=key_text(layout.entity, change.key),
+        key_text="\n".join(keys_of(layout, change, key_fields)),
         reason=reason,
         error=error,
         since=time.time_ns() // 1000,
@@ -74,11 +77,19 @@ def moved_key(layout: Layout, change: Change, key_fields: Sequence[str]) -> str 
     return key_text(layout.entity, key)
 
 
+def keys_of(layout: Layout, change: Change, key_fields: Sequence[str]) -> list[str]:
+    """The keys that a change touches: its own, and the one that it moves its row to."""
+    keys = [key_text(layout.entity, change.key)]
+    if change.op == "update" and (moved := moved_key(layout, change, key_fields)) is not None:
+        keys.append(moved)
+    return keys
+
+
 class ParkedKeys:
     """The keys that wait at this target, with the ids that hold each, in the order in which they came."""
 
     def __init__(self, rows: Iterable[ParkedRow]) -> None:
-        self._ids: dict[str, list[str]] = {}
+        self._ids: dict[str, dict[str, None]] = {}
         self.add(rows)
 
     def __contains__(self, key: str) -> bool:
@@ -88,18 +99,17 @@ class ParkedKeys:
         return bool(self._ids)
 
     def __len__(self) -> int:
-        return sum(map(len, self._ids.values()))
+        return len({ident for ids in self._ids.values() for ident in ids})
 
     def add(self, rows: Iterable[ParkedRow]) -> None:
         for row in rows:
-            ids = self._ids.setdefault(row.key_text, [])
-            if row.id not in ids:
-                ids.append(row.id)
+            for key in row.keys:
+                self._ids.setdefault(key, {})[row.id] = None
 
     def remove(self, rows: Iterable[ParkedRow]) -> None:
         for row in rows:
-            ids = self._ids.get(row.key_text, [])
-            if row.id in ids:
-                ids.remove(row.id)
-            if not ids:
-                self._ids.pop(row.key_text, None)
+            for key in row.keys:
+                ids = self._ids.get(key, {})
+                ids.pop(row.id, None)
+                if not ids:
+                    self._ids.pop(key, None)

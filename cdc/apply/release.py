@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -12,6 +12,7 @@ from cdc.apply.encoding import Encoder
 from cdc.apply.parking import ParkedKeys, parked_change
 from cdc.store import Command
 from sinks.contract import ParkedRow, Rejection, RowWrite, Sink
+from transforms.compiled import CompiledMapping
 from transforms.values import RefusedValueError
 
 log = structlog.get_logger()
@@ -19,27 +20,60 @@ log = structlog.get_logger()
 Transact = Callable[[int, Callable[[], None]], None]  # rows, what to do inside the marked transaction
 
 
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """`describe` compiles the target's mappings against its tables as they are now; `alive` gives a beat between two keys."""
+
+    describe: Callable[[], Mapping[str, CompiledMapping]]
+    alive: Callable[[], None]
+
+
+def hanging_together(rows: Sequence[ParkedRow], wanted: Iterable[str]) -> list[list[ParkedRow]]:
+    """Groups of parked changes that share keys, directly or through a row that moves; those that touch a wanted key, in order."""
+    parent: dict[str, str] = {}
+
+    def root(key: str) -> str:
+        while parent.setdefault(key, key) != key:
+            parent[key] = key = parent[parent[key]]
+        return key
+
+    for row in rows:
+        for key in row.keys[1:]:
+            parent[root(key)] = root(row.keys[0])
+    roots = {root(key) for key in wanted}
+    groups: dict[str, list[ParkedRow]] = {}
+    for row in rows:
+        if (of := root(row.keys[0])) in roots:
+            groups.setdefault(of, []).append(row)
+    return list(groups.values())
+
+
 class Release:
     """Works off `retry` and `drop`; each key in one transaction of its own, with the removal of what it wrote."""
 
     def __init__(
-        self, sink: Sink, encoder: Encoder, books: Bookkeeping, waiting: ParkedKeys, transact: Transact
+        self, sink: Sink, encoder: Encoder, books: Bookkeeping, waiting: ParkedKeys, transact: Transact, hooks: Hooks
     ) -> None:
         self._sink = sink
         self._encoder = encoder
+        self._describe = hooks.describe
+        self._alive = hooks.alive
         self._books = books
         self._waiting = waiting
         self._transact = transact
 
     def obey(self, command: Command) -> None:
+        """The table may have been mended since this session began: it is described anew."""
+        self._encoder.renew(self._describe())
         rows = self._books.parked()
         named = [row for row in rows if row.id == command.argument] if command.argument else rows
         if command.command == "drop":
             self._drop(named)
-            rows = [row for row in rows if row not in named]
-        keys = dict.fromkeys(row.key_text for row in named)
-        for key in keys:
-            self._retry([row for row in rows if row.key_text == key])
+            gone = {row.id for row in named}
+            rows = [row for row in rows if row.id not in gone]
+        for group in hanging_together(rows, {key for row in named for key in row.keys}):
+            self._alive()
+            self._retry(group)
 
     def _drop(self, rows: list[ParkedRow]) -> None:
         self._transact(0, lambda: self._books.unpark(rows))
@@ -49,17 +83,16 @@ class Release:
             log.warning("parked_dropped", id=row.id, mapping=row.mapping, reason=row.reason)
 
     def _retry(self, rows: list[ParkedRow]) -> None:
-        """Write the changes of one key in their order, up to the first that still cannot be."""
+        """Write the changes of keys that hang together in their order; those that still cannot be stay, and what waits for them."""
         done: list[ParkedRow] = []
         still: list[ParkedRow] = []
 
         def write() -> None:
             writes, failed = self._encode(rows)
             rejected = {r.ref: r for r in self._sink.write_singly(writes)} | failed
-            first = min(rejected, default=len(rows))
-            done.extend(rows[:first])
-            if first < len(rows):
-                still.append(replace(rows[first], reason=rejected[first].reason, error=rejected[first].error))
+            tried = min(failed, default=len(rows))
+            done.extend(row for ref, row in enumerate(rows[:tried]) if ref not in rejected)
+            still.extend(replace(rows[ref], reason=r.reason, error=r.error) for ref, r in sorted(rejected.items()))
             self._books.unpark([*done, *still])
             self._books.park(still, 0)
 

@@ -39,10 +39,11 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class CaptureOptions:
-    """`max_bytes`: this stream's share of the change log."""
+    """`max_bytes`: this stream's share of the change log. `incarnation`: the server's start, where that matters (MySQL)."""
 
     channel: str
     engine: Engine
+    incarnation: str
     log_carries_record: bool
     max_bytes: int
     release: ReleaseOptions
@@ -71,6 +72,7 @@ class Capture:
         self._control = control
         checkpoint, self._last = self._resume()
         self._state = CaptureState(options.channel, checkpoint)
+        self._begin_incarnation()
         self._echoes = Echoes(
             parts.guard, self._state, control, engine=options.engine, log_carries_record=options.log_carries_record
         )
@@ -132,13 +134,7 @@ class Capture:
             checkpoint, last = published.state, published.last
         else:
             if not self._options.log_carries_record:
-                raise HaltError(
-                    "LOOP_GUARD_LOST",
-                    f"{channel}: Redis was lost, and with it which transactions after {cut.position.native} are our own:"
-                    " this log does not tell (MySQL with bookkeeping: none)",
-                    f"compare its tables with another channel's, stop the service, run `datong remove {channel}`, and start it again:"
-                    " it goes on from then; or use bookkeeping: table",
-                )
+                raise self._guard_lost(cut.position)
             log.warning(
                 "change_log_lost",
                 channel=channel,
@@ -151,6 +147,29 @@ class Capture:
         opened = self._parts.reader.open(checkpoint.position)
         log.info("capture_resumed", channel=channel, position=opened.native)
         return _at(checkpoint, opened), last
+
+    def _guard_lost(self, position: Position) -> HaltError:
+        channel = self._options.channel
+        return HaltError(
+            "LOOP_GUARD_LOST",
+            f"{channel}: Redis was lost, or the server restarted, and with it which transactions after {position.native} are"
+            " our own: this log does not tell (MySQL with bookkeeping: none)",
+            f"compare its tables with another channel's, stop the service, run `datong remove {channel}`, and start it again:"
+            " it goes on from then; or use bookkeeping: table",
+        )
+
+    def _begin_incarnation(self) -> None:
+        """A server that started anew counts its threads anew. Raises HaltError where only Redis knew whose they were."""
+        state, options, guard = self._state, self._options, self._parts.guard
+        restarted = state.incarnation != options.incarnation
+        if not options.log_carries_record:
+            begins = not state.incarnation
+            if not begins and (not guard.is_marked() or (restarted and guard.records())):
+                raise self._guard_lost(state.position)
+            guard.mark()
+        if restarted:
+            state.ordinals.clear()
+            state.incarnation = options.incarnation
 
     # -- one transaction, or a part of one
 

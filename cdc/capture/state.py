@@ -24,6 +24,7 @@ class CaptureState:
         self._before: Seen = dict(at.seen)
         self._untold: dict[str, Seen | None] = dict(at.untold)
         self.ordinals: dict[str, int] = dict(at.ordinals)
+        self.incarnation = at.incarnation
 
     def absorb(self, record: ApplyRecord | None, parked: tuple[ParkedKey, ...]) -> None:
         """Take in an apply transaction: at this place the channel had applied these sources up to there.
@@ -37,7 +38,8 @@ class CaptureState:
                 self.hlc = max(self.hlc, line.hlc)
         net = Counter[str]()  # a retry that fails takes a row out and puts it back: its key was aside all the time
         for row in parked:
-            net[row.key] += 1 if row.parked else -1
+            for key in row.key.split("\n"):
+                net[key] += 1 if row.parked else -1
         for key, change in net.items():
             count, seen = self.aside.get(key, (0, self._before))
             if count + change > 0:
@@ -71,10 +73,11 @@ class CaptureState:
             dict(self.aside),
             dict(self._untold),
             dict(self.ordinals),
+            self.incarnation,
             revision,
         )
 
 
 def first_checkpoint(position: Position, revision: str) -> Checkpoint:
     """The state of a channel that has never been read: nothing seen, at the log's present end."""
-    return Checkpoint(position, position.order, 0, 0, {}, {}, {}, {}, revision)
+    return Checkpoint(position, position.order, 0, 0, {}, {}, {}, {}, "", revision)

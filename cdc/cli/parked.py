@@ -43,7 +43,7 @@ class Waiting:
             "id": row.id,
             "channel": self.channel,
             "mapping": row.mapping,
-            "key": row.key_text if reveal else f"{row.entity}/{_MASK}",
+            "key": " -> ".join(row.keys) if reveal else f"{row.entity}/{_MASK}",
             "reason": row.reason,
             "error": row.error,
             "since": datetime.fromtimestamp(row.since / 1e6, UTC).isoformat(timespec="milliseconds"),

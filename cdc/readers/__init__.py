@@ -103,3 +103,6 @@ class ReaderOptions:
     heartbeat_seconds: float = 2.0
     server_id: int = 0
     probe: Callable[[str], None] = field(default=lambda _point: None)
+    # Keeps a decision once and for all: answers what was kept under a name before, else keeps and answers the proposal. Orders
+    # must come out the same when a log is read again, so where a server's numbering was taken up has to be remembered.
+    remember: Callable[[str, str], str] = field(default=lambda _name, proposal: proposal)

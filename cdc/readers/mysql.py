@@ -82,7 +82,8 @@ class MySQLReader:
             file, offset = found, 4
             self._refuse_long_file(file)
         if start.other_server:
-            era = Era.after(place.era.order(place.file, place.offset), file)
+            proposal = Era.after(place.era.order(place.file, place.offset), file)
+            era = proposal.remembered(f"{place.era.base}>{facts.identity}", self._options.remember)
         self._era = era
         writer = PositionWriter(facts.identity, facts.domain, era)
         layouts = Layouts(

@@ -7,6 +7,7 @@ fits 63 bits; a file beyond 64 GiB or an era beyond that is refused by name, nev
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -48,6 +49,10 @@ class Era(msgspec.Struct, frozen=True):
     def after(cls, order: Order, file: str) -> Era:
         """A new era that starts with `file` and lies above `order`."""
         return cls(((order >> OFFSET_BITS) + 1) << OFFSET_BITS, file_number(file))
+
+    def remembered(self, name: str, remember: Callable[[str, str], str]) -> Era:
+        """This era, or the one that was decided on when the fail-over of that name was seen first."""
+        return msgspec.json.decode(remember(name, msgspec.json.encode(self).decode()), type=Era)
 
 
 class LogPlace(msgspec.Struct, frozen=True):

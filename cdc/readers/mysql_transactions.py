@@ -251,7 +251,7 @@ class Transactions:
             if kind not in events.DELETES and not opened.wanted_seen and not sabotage.ACTIVE.forgets_echo():
                 opened.record_rows = opened.record_rows or RecordRows(self._wanted)
                 opened.record_rows.add(layout.table, after)
-        else:
+        elif kind not in events.UPDATES:  # an update only completes or rewords a row that is parked already
             parked = kind not in events.DELETES
             opened.parked += parked_keys(self._wanted, layout.table, after, parked=parked)
         opened.next += len(rows)

@@ -276,10 +276,9 @@ class Transactions:
 
     def _on_parked(self, frame: bytes, layout: Layout, opened: _Open) -> None:
         kind = frame[pg.MESSAGE_AT]
-        if kind == pg.INSERT:
-            row = layout.rows.insert(frame)
-        else:
-            row = layout.rows.delete(frame) if kind == pg.DELETE else layout.rows.update(frame)[1]
+        if kind == pg.UPDATE:
+            return  # it only rewords a row that is parked already
+        row = layout.rows.insert(frame) if kind == pg.INSERT else layout.rows.delete(frame)
         if not self._is_ours(row, layout):
             return
         key = parked_key(row, layout, parked=kind != pg.DELETE)

@@ -5,6 +5,7 @@ import pytest
 from cdc.apply.batch import BatchMaker, moves
 from cdc.apply.encoding import Encoder
 from cdc.apply.parking import ParkedKeys, parked_change, parked_row
+from cdc.apply.release import hanging_together
 from cdc.errors import HaltError
 from cdc.model import Change, Entry, Layout
 from sinks.contract import Progress, Rejection
@@ -94,7 +95,9 @@ def test_a_change_refused_at_its_source_is_parked_with_that_reason():
 
 
 def test_nothing_overtakes_a_change_that_is_parked_from_before():
-    first = parked_row("coffee", entry(order=1), FULL, Change(0, "insert", 0, (1,), (1, "a", 2)), "rejected", "why")
+    first = parked_row(
+        "coffee", entry(order=1), FULL, Change(0, "insert", 0, (1,), (1, "a", 2)), ("id",), "rejected", "why"
+    )
     it, keys = maker([first])
     assert len(keys) == 1
     batch = it.make(
@@ -111,9 +114,32 @@ def test_nothing_overtakes_a_change_that_is_parked_from_before():
     assert [row.reason for row in batch.parked] == ["waiting", "waiting"]
 
 
+def test_a_parked_move_holds_the_place_that_it_moves_to():
+    first = parked_row("coffee", entry(order=1), KEY, Change(0, "update", 0, (1,), (2,)), ("id",), "rejected", "why")
+    assert first.keys == ["member/[1]", "member/[2]"]
+    it, keys = maker([first])
+    batch = it.make([entry(Change(3, "delete", 0, (2,), ()))], {})
+    assert [row.reason for row in batch.parked] == ["waiting"]
+    keys.remove([first])
+    assert len(keys) == 0
+
+
+def test_parked_changes_that_share_a_key_are_released_together_in_order():
+    rows = [
+        parked_row("coffee", entry(order=n), layout, change, ("id",), "rejected", "why")
+        for n, (layout, change) in enumerate([
+            (KEY, Change(0, "update", 0, (1,), (2,))), (GONE, Change(0, "delete", 0, (7,), ())),
+            (GONE, Change(0, "delete", 0, (2,), ())), (NICK, Change(0, "update", 0, (1,), ("x",))),
+        ])
+    ]  # fmt: skip
+    (group,) = hanging_together(rows, ["member/[2]"])
+    assert [row.order for row in group] == [0, 2, 3]
+    assert len(hanging_together(rows, [key for row in rows for key in row.keys])) == 2
+
+
 def test_a_parked_change_can_be_read_back():
     change = Change(1, "update", 4, (1,), ("b",), ("a",))
-    row = parked_row("coffee", entry(order=8), NICK, change, "rejected", "why")
+    row = parked_row("coffee", entry(order=8), NICK, change, ("id",), "rejected", "why")
     assert row.id == "web-8-4-member"
     kept = parked_change(row)
     assert (kept.layout, kept.change, kept.transaction) == (NICK, change, "t")
