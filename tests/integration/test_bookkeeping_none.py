@@ -73,8 +73,9 @@ def test_l2_full_mesh_of_three_engines(make_world):
     assert all(tables_of(channel) == {"t"} for channel in world.channels.values())
 
 
-@pytest.mark.parametrize("point", ["sink.after_commit", "loop_guard.after_register"])
-@pytest.mark.parametrize("engines", PAIRS)
+@pytest.mark.parametrize(
+    ("engines", "point"), zip(PAIRS, ["loop_guard.after_register", "sink.after_commit"], strict=True)
+)
 def test_killed_in_the_middle_nothing_is_lost_and_nothing_loops(make_world, engines, point):
     world = without_tables(make_world, *engines)
     world.start(faults=f"{point}=kill*3")

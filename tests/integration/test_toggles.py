@@ -122,7 +122,7 @@ def test_s8_a_mapping_is_off_and_on_by_every_way_under_load(mixed):
                     timeout=EFFECT_SECONDS + 1,
                     message=f"{way.__name__} {enabled}",
                 )
-                time.sleep(3)  # the time in which it is off, and then on, again
+                time.sleep(2.5)  # the time in which it is off, and then on, again
             moments.append(pair)
     mixed.await_markers()
     for writer, target in ((at_a, mixed["b"]), (at_b, mixed["a"])):
