@@ -11,6 +11,7 @@ from typing import Final
 import psycopg
 import psycopg.sql
 import pymysql
+from pymysql.constants import ER
 
 from cdc.addresses import ChannelSettings, address_of
 from cdc.errors import HaltError, TransientError
@@ -33,6 +34,39 @@ def remove_from_database(settings: ChannelSettings, deployment: str, channel: st
             yield from _from_postgresql(address, deployment, channel)
         else:
             yield from _from_mysql(address, deployment)
+    except psycopg.Error as error:
+        raise _told(postgresql_error(error, where)) from None
+    except (pymysql.err.MySQLError, OSError) as error:
+        raise _told(mysql_error(error, where)) from None
+
+
+def forget_source(settings: ChannelSettings, deployment: str, target: str, source: str) -> None:
+    """Take the removed channel's line out of another target's progress: a channel of that name begins anew.
+
+    Raises TransientError or HaltError with one line.
+    """
+    address = address_of(settings)
+    where = f"{target} ({address}): forgetting the progress of {source}"
+    names = (deployment, target, source)
+    try:
+        if address.engine == "postgresql":
+            with connect_postgresql(address) as connection:
+                found = connection.execute("SELECT to_regclass(%s)", [f"public.{PROGRESS_TABLE}"]).fetchone()
+                if found is not None and found[0] is not None:
+                    connection.execute(
+                        f"DELETE FROM public.{PROGRESS_TABLE} WHERE deployment = %s AND target = %s AND source = %s".encode(),
+                        names,
+                    )
+        else:
+            with connect_mysql(address) as session, session.cursor() as cursor:
+                cursor.execute(
+                    "SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s",
+                    [PROGRESS_TABLE],
+                )
+                if cursor.fetchone() is not None:
+                    cursor.execute(
+                        f"DELETE FROM `{PROGRESS_TABLE}` WHERE deployment = %s AND target = %s AND source = %s", names
+                    )
     except psycopg.Error as error:
         raise _told(postgresql_error(error, where)) from None
     except (pymysql.err.MySQLError, OSError) as error:
@@ -79,5 +113,10 @@ def _from_mysql(address: Address, deployment: str) -> Iterator[str]:
             if cursor.fetchone() is not None:
                 yield f"lines of {deployment} removed from {table}, which another deployment uses"
                 continue
-            cursor.execute(f"DROP TABLE `{table}`")
-            yield f"table {table} dropped"
+            try:
+                cursor.execute(f"DROP TABLE `{table}`")
+                yield f"table {table} dropped"
+            except pymysql.err.OperationalError as error:
+                if error.args[0] != ER.TABLEACCESS_DENIED_ERROR:
+                    raise
+                yield f"lines of {deployment} removed from {table}; it is empty, the account may not drop it: DROP TABLE `{table}`;"

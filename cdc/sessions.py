@@ -133,6 +133,7 @@ def open_capture(
                 incarnation=incarnation_of(address),
                 log_carries_record=settings.bookkeeping == "table" or address.engine != "mysql",
                 max_bytes=configuration.change_log.max_bytes // max(1, len(captures(configuration))),
+                heartbeat_seconds=configuration.heartbeat,
                 release=ReleaseOptions(
                     channel,
                     wanted_by=frozenset(appliers(configuration) - {channel}),

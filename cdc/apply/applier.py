@@ -103,12 +103,12 @@ class Applier:
     def run(self) -> None:
         """Work until the control says to end: read what is there, put causes before effects, write it, report."""
         while self._control.turn():
+            self._obey()  # first: a retry or a drop may be what the batch that halts us needs
             self._read()
             entries = self._delivery.take()
             if entries:
                 self._write(self._maker.make(entries, self._known))
             self._write_progress_when_due()
-            self._obey()
             self._report(busy=bool(entries))
         self._save_progress()
 

@@ -30,7 +30,6 @@ from transforms.compiled import MappingRefusedError
 from transforms.tables import Engine
 
 POLL_SECONDS: Final = 0.2
-HEARTBEAT_SECONDS: Final = 1.0
 HEAD_SECONDS: Final = 2.0
 ROOM_SECONDS: Final = 0.2
 
@@ -46,6 +45,7 @@ class CaptureOptions:
     incarnation: str
     log_carries_record: bool
     max_bytes: int
+    heartbeat_seconds: float
     release: ReleaseOptions
     revision: str
     probe: Callable[[str], None]
@@ -241,7 +241,9 @@ class Capture:
     def _publish(self, entries: list[Entry]) -> None:
         now = time.monotonic()
         moved = self._state.position.order > self._published.position.order
-        if not entries and (not moved or self._open_order is not None or now - self._published_at < HEARTBEAT_SECONDS):
+        if not entries and (
+            not moved or self._open_order is not None or now - self._published_at < self._options.heartbeat_seconds
+        ):
             return
         if not entries:
             entries = [self._state.heartbeat(self._state.position.order)]

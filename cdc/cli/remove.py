@@ -30,8 +30,13 @@ def run(options: argparse.Namespace) -> int:
         if answer.strip().lower() not in {"y", "yes"}:
             raise CommandError("nothing was removed")
     _refuse_running_elsewhere(configuration, channel)
-    from cdc.removing import remove_from_database
+    from cdc.removing import forget_source, remove_from_database
 
+    # First, since it may fail: without it the others would take the channel's next start for a lost hub store.
+    for other in configuration.channels:
+        if other != channel and any(spec.applies for spec in configuration.mappings_of(other)):
+            forget_source(configuration.channels[other], configuration.deployment, other, channel)
+            print(f"{other}: its progress for {channel} removed")
     for line in remove_from_database(configuration.channels[channel], configuration.deployment, channel):
         print(f"{channel}: {line}")
     for name in _remove_from_redis(configuration, channel):

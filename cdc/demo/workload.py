@@ -365,7 +365,7 @@ class Plan:
 
     def _gone_and_back(self) -> Transaction:
         order = self._pick(Order)
-        return (_delete(order), _insert(replace(order, cents=order.cents + 5)))
+        return (_delete(order), _insert(replace(order, cents=(order.cents + 5) % 10_000_000)))
 
     def _new_phone_number(self) -> Transaction:
         member = self._pick(Member)

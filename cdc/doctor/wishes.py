@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from config.models import Configuration
-
 from cdc import sessions
 from cdc.addresses import address_of
 from cdc.doctor.facts import Wish
 from cdc.readers.postgresql_position import slot_name
+from config.models import Configuration
 
 
 def wishes(configuration: Configuration, started: frozenset[str]) -> list[Wish]:

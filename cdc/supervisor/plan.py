@@ -20,6 +20,9 @@ LEASE_LOST_SECONDS: Final = 1.0
 HASTY_SECONDS: Final = 1.0  # a process that wants a restart this soon after its start has to wait for as long
 
 
+FIRST_BEAT_PATIENCE: Final = 3.0
+
+
 class Phase(Enum):
     WAITING = "waiting"  # no process; it is due at `due`
     RUNNING = "running"
@@ -49,7 +52,9 @@ class Life:
         """Say what is to be done at `now`."""
         if self.phase is Phase.WAITING and now >= self.due:
             return Decision.START
-        if self.phase is Phase.RUNNING and now - self._last_sign > hang_seconds:
+        # Before its first beat a process imports and starts: on a busy machine that takes its time, and killing adds to the load.
+        patience = hang_seconds if self.beat_at is not None else FIRST_BEAT_PATIENCE * hang_seconds
+        if self.phase is Phase.RUNNING and now - self._last_sign > patience:
             return Decision.KILL
         return Decision.NOTHING
 

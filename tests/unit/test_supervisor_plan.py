@@ -93,7 +93,8 @@ def test_a_silent_process_is_killed_after_the_hang_time_and_the_reason_is_kept()
 
 
 def test_a_process_that_never_spoke_is_killed_too() -> None:
-    assert running(5).decide(35.1, HANG) is Decision.KILL
+    assert running(5).decide(35.1, HANG) is Decision.NOTHING  # it may still be importing, on a busy machine
+    assert running(5).decide(95.1, HANG) is Decision.KILL
 
 
 def test_an_end_without_being_told_to_is_a_failure_even_with_exit_code_zero() -> None:
