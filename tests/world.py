@@ -114,7 +114,9 @@ class World:
         return {
             "version": 1,
             "deployment": self.deployment,
-            "redis": {"url": f"redis://{self.redis.server.admin_user}:${{REDIS_PASSWORD}}@127.0.0.1:{self.redis_port}/{self.redis.number}"},
+            "redis": {
+                "url": f"redis://{self.redis.server.admin_user}:${{REDIS_PASSWORD}}@127.0.0.1:{self.redis_port}/{self.redis.number}"
+            },
             "store": {"url": f"sqlite:///{self.folder}/store.db"},
             "admin": {"listen": f"127.0.0.1:{self.admin_port}", "token": "${ADMIN_TOKEN}"},
             "channels": {name: {"url": channel.url(), **channel.options} for name, channel in self.channels.items()},

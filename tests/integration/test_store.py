@@ -1,6 +1,5 @@
 """The hub store on SQLite and PostgreSQL: checkpoints, the safe cut, progress, pauses, counters."""
 
-import os
 import stat
 
 import pytest
@@ -129,7 +128,7 @@ def test_the_file_is_for_its_owner_only(tmp_path):
     store = Store(f"sqlite:///{tmp_path}/datong.db", "coffee")
     store.open()
     store.close()
-    assert stat.S_IMODE(os.stat(tmp_path / "datong.db").st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "datong.db").stat().st_mode) == 0o600
 
 
 def test_a_store_that_a_newer_version_wrote_is_refused(tmp_path):
