@@ -74,7 +74,7 @@ def test_l2_full_mesh_of_three_engines(make_world):
 
 
 @pytest.mark.parametrize(
-    ("engines", "point"), list(zip(PAIRS, ["loop_guard.after_register", "sink.after_commit"], strict=True))
+    ("engines", "point"), [(PAIRS[0], "loop_guard.after_register"), (PAIRS[1], "sink.after_commit")]
 )
 def test_killed_in_the_middle_nothing_is_lost_and_nothing_loops(make_world, engines, point):
     world = without_tables(make_world, *engines)
