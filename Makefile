@@ -2,13 +2,13 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 python := .venv/bin/python
-# Passed on: make demo ARGS=--check, make test ARGS="-k loop", make bench ARGS=...
+# Passed on: make demo ARGS=--check, make test ARGS="-k loop"
 ARGS ?=
 
 compile := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
     $(ARGS)
 
-.PHONY: help setup dev servers mysql9 browser demo test soak check bench lock clean
+.PHONY: help setup dev servers mysql9 browser demo test soak check lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## */  make \1\t/' | expand -t 18
@@ -43,9 +43,6 @@ check: dev ## ruff, formatting, mypy, import rules
 	    echo "$$command"; .venv/bin/$$command || status=1; \
 	done; \
 	exit $$status
-
-bench: dev servers mysql9 ## benchmarks
-	$(python) -m bench $(ARGS)
 
 # `make lock ARGS=--upgrade` takes newer versions; without it, versions stay where the .in files allow.
 lock: dev ## write the lock files anew from the .in files, with hashes
