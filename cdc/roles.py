@@ -91,6 +91,7 @@ class RoleProcess:
                 return
             with self._open() as session:
                 session.run()
+            control.poll_store()  # what was counted since the last poll
             self._failures = 0
         except HaltError as error:
             log.error("halted", code=error.code, what=error.what, mend=error.mend)
