@@ -1,11 +1,14 @@
 """The change log, the loop guard and the lease on a real Redis."""
 
+import subprocess
+import sys
+
 import pytest
 
 from cdc.capture.state import CaptureState, first_checkpoint
 from cdc.change_log import ChangeLog
 from cdc.errors import ChangeLogLostError, LeaseLostError, TransientError
-from cdc.lease import Lease
+from cdc.lease import Lease, is_gone
 from cdc.loop_guard import GuardRecord, LoopGuard
 from cdc.model import ApplyRecord, Change, Entry, Layout, Position
 from cdc.redis_connection import Keys, RedisAddress
@@ -128,6 +131,34 @@ def test_the_lease_has_one_holder_and_passes_on_when_given_back(address):
     assert second.acquire() is None
     second.check()
     second.release()
+
+
+def test_a_holder_that_was_killed_on_this_machine_need_not_be_waited_for(address):
+    code = """
+import sys, time
+from cdc.lease import Lease, is_gone
+from cdc.redis_connection import RedisAddress
+assert Lease(RedisAddress(sys.argv[1]), "coffee", "apply.a").acquire() is None
+print("held", flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code, address.url], stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        lease = Lease(address, "coffee", "apply.a")
+        held = lease.acquire()
+        assert held is not None
+        assert not is_gone(held)
+        other.kill()
+        other.wait()
+        assert is_gone(held)
+        assert lease.acquire() is None
+        lease.release()
+
+
+def test_of_a_holder_elsewhere_nothing_is_concluded():
+    assert not is_gone("host:elsewhere0000:1:1:ab")
+    assert not is_gone("host:1:ab")
+    assert not is_gone("")
 
 
 def test_a_lease_that_somebody_else_took_is_noticed(address, redis_db):
