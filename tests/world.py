@@ -85,7 +85,7 @@ class World:
         self.channels = {name: Channel(name, database) for name, database in channels.items()}
         self.deployment = f"w{secrets.token_hex(3)}"
         self.path = folder / "datong.yaml"
-        self.admin_port = _free_port()
+        self.admin_port = free_port()
         self.extra: dict[str, Any] = {}
         self.mappings: dict[str, dict[str, Any]] = {}
         self.fields: dict[str, dict[str, Any]] = {
@@ -326,7 +326,7 @@ def _yaml(document: Mapping[str, Any]) -> str:
     return text.getvalue()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -4,15 +4,20 @@ The service is a subprocess; `DATONG_FAULTS` kills a role's process at a fault p
 there once more, until the test starts the service without faults. The rounds here are the short form; `make soak` runs the long one.
 """
 
+import os
 import random
 import re
 import secrets
+import signal
+import time
 
 import pytest
 
+from cdc.demo.servers import PostgreSQL, Redis
 from cdc.faults import POINTS
+from tests.servers import RedisDatabase, postgresql_database, server_folder
 from tests.waiting import await_that
-from tests.world import total
+from tests.world import World, free_port, total
 
 ENGINES = ("mariadb_db", "postgresql_db")
 
@@ -173,9 +178,6 @@ def test_c25_a_clean_stop_repeats_nothing_and_ends_in_time(make_world):
 
 
 def test_c8_a_target_killed_in_the_middle_of_a_batch_gets_it_whole_and_once(tmp_path, redis_db, mariadb_db):
-    from cdc.demo.servers import PostgreSQL
-    from tests.servers import postgresql_database, server_folder
-    from tests.world import World
 
     with server_folder() as folder, PostgreSQL(folder / "own") as own, postgresql_database(own, "c8") as database:
         world = World(tmp_path, redis_db, {"a": mariadb_db, "b": database})
@@ -194,10 +196,8 @@ def test_c8_a_target_killed_in_the_middle_of_a_batch_gets_it_whole_and_once(tmp_
         world.close()
 
 
-def test_c9_a_target_that_is_down_does_not_hold_up_the_others(tmp_path, redis_db, mariadb_db, mysql_db):
-    from cdc.demo.servers import PostgreSQL
-    from tests.servers import postgresql_database, server_folder
-    from tests.world import World
+@pytest.mark.parametrize("seconds", [6, pytest.param(60, marks=pytest.mark.soak)])
+def test_c9_a_target_that_is_down_does_not_hold_up_the_others(tmp_path, redis_db, mariadb_db, mysql_db, seconds):
 
     with server_folder() as folder, PostgreSQL(folder / "own") as own, postgresql_database(own, "c9") as database:
         world = World(tmp_path, redis_db, {"a": mariadb_db, "b": database, "c": mysql_db})
@@ -207,8 +207,10 @@ def test_c9_a_target_that_is_down_does_not_hold_up_the_others(tmp_path, redis_db
         own.kill()
         world.await_state("b", "capture", "retrying", timeout=10)
         await_that(lambda: world.readiness()[0] == 503, timeout=15, message="red while a channel retries for 5 s")
+        down_until = time.monotonic() + seconds
         for n in range(100):
             world["a"].execute("INSERT INTO t VALUES (%s, 1, 'x')", n)
+            time.sleep(max(0.0, (down_until - time.monotonic()) / (100 - n)))  # a steady load while the target is down
         await_that(lambda: world["c"].execute("SELECT count(*) FROM t") == ((100,),), message="a -> c goes on")
         own.start()
         world.await_ready(timeout=40)
@@ -278,10 +280,10 @@ def test_c12_what_the_source_may_forget_is_never_ahead_of_what_is_applied(make_w
     )
 
 
-def test_c20_while_redis_is_down_nothing_is_applied_and_afterwards_all_of_it_is(tmp_path, mariadb_db, postgresql_db):
-    from cdc.demo.servers import Redis
-    from tests.servers import RedisDatabase, server_folder
-    from tests.world import World
+@pytest.mark.parametrize("steps", [5, pytest.param(60, marks=pytest.mark.soak)])
+def test_c20_while_redis_is_down_nothing_is_applied_and_afterwards_all_of_it_is(
+    tmp_path, mariadb_db, postgresql_db, steps
+):
 
     with server_folder() as folder, Redis(folder / "redis") as own:
         world = World(tmp_path, RedisDatabase(own, 0), {"a": mariadb_db, "b": postgresql_db})
@@ -295,8 +297,9 @@ def test_c20_while_redis_is_down_nothing_is_applied_and_afterwards_all_of_it_is(
         own.kill()
         await_that(lambda: world.readiness()[0] == 503, timeout=10, message="red while Redis is down")
         before = {name: total(c.take()) for name, c in counters.items()}
-        for _ in range(5):
+        for _ in range(steps):
             load.step()
+            time.sleep(1 if steps > 5 else 0)  # the long form is a minute under load
         own_changes = {name: total(c.take()) for name, c in counters.items()}
         assert sum(own_changes.values()) == load.changes - before["a"]
         own.start()
@@ -324,37 +327,21 @@ def test_c21_flushing_redis_under_load_loses_and_repeats_nothing(make_world):
 
 
 def test_c26_of_two_instances_one_applies_and_the_other_stands_by(make_world, tmp_path):
-    import os
-    import signal
-
     world = make_world(*ENGINES)
     load = Load(world, seed=26)
     world.start()
     counters = world.counters()
-    second = tmp_path / "second.yaml"
-    second.write_text(
-        world.path.read_text().replace(f"127.0.0.1:{world.admin_port}", "127.0.0.1:0").replace("store.db", "store.db")
-    )
-    frozen = [world.role_pid("apply", "b"), world.role_pid("capture", "a")]
     first = world.processes[-1]
-    world.admin_port_first = world.admin_port
-    configuration = world.configuration()
-    from tests.world import _free_port, _yaml
-
-    port = _free_port()
-    configuration["admin"]["listen"] = f"127.0.0.1:{port}"
-    second.write_text(_yaml(configuration))
-    path, world.path = world.path, second
+    frozen = [first.pid, world.role_pid("apply", "b"), world.role_pid("capture", "a")]
+    world.admin_port, world.path = free_port(), tmp_path / "second.yaml"
     world.start(ready=False)
-    world.path = path
     load.step()
     world.await_equal()
-    for pid in [first.pid, *frozen]:
+    for pid in frozen:
         os.kill(pid, signal.SIGSTOP)
-    world.admin_port = port
     load.step()
-    world.await_equal(timeout=60)
-    for pid in [*frozen, first.pid]:
+    world.await_equal(timeout=60)  # the second instance took over when the lease had run out
+    for pid in reversed(frozen):
         os.kill(pid, signal.SIGCONT)
     load.step()
     check_all_held(world, counters, load)

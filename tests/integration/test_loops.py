@@ -3,6 +3,8 @@
 Counted in the databases' own logs by a witness that shares no code with the readers; equal rows alone prove nothing.
 """
 
+import time
+
 import pytest
 
 from tests.waiting import await_that
@@ -26,15 +28,22 @@ def taken(counters):
     return {name: total(counter.take()) for name, counter in counters.items()}
 
 
-def written_in_quiet(world, counters):
+def written_in_quiet(world, counters, seconds=QUIET_SECONDS):
     """What is written while nobody writes: watched for a while, since absence has no event to wait for."""
-    import time
-
-    time.sleep(QUIET_SECONDS)
+    time.sleep(seconds)
     return taken(counters)
 
 
 def test_l1_one_change_is_applied_once_and_never_comes_back(ab):
+    one_change_each_way(ab, QUIET_SECONDS)
+
+
+@pytest.mark.soak
+def test_l1_and_then_ten_seconds_of_quiet(ab):
+    one_change_each_way(ab, 10)
+
+
+def one_change_each_way(ab, quiet_seconds):
     ab.start()
     counters = ab.counters()
     a, b = ab["a"], ab["b"]
@@ -50,7 +59,7 @@ def test_l1_one_change_is_applied_once_and_never_comes_back(ab):
         settle(ab)
         assert taken(counters) == {name: 1, other: 1}
     assert ab.await_equal() == {}
-    assert written_in_quiet(ab, counters) == {"a": 0, "b": 0}
+    assert written_in_quiet(ab, counters, quiet_seconds) == {"a": 0, "b": 0}
     assert sum(channel["capture"]["echoes"] for channel in ab.status()["channels"].values()) >= 6
 
 
