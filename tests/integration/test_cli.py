@@ -338,6 +338,7 @@ def park_one(datong: Datong, channel: str) -> str:
         entry,
         layout,
         Change(0, "update", 0, ("sku-canary",), ("sku-canary", 4711)),
+        ("sku",),
         "missing_row",
         "no such row",
     )
