@@ -103,14 +103,16 @@ def connect_mysql(
         charset="utf8mb4",
         autocommit=True,
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
-        read_timeout=read_timeout,
-        write_timeout=read_timeout,
+        # Of the handshake: whatever answers at this port may be no MySQL and say nothing.
+        read_timeout=CONNECT_TIMEOUT_SECONDS,
+        write_timeout=CONNECT_TIMEOUT_SECONDS,
         client_flag=(CLIENT.FOUND_ROWS if found_rows else 0) | (CLIENT.MULTI_STATEMENTS if multi_statements else 0),
         ssl=tls,
         local_infile=False,
         program_name="datong",
         init_command=_MARIADB_SESSION if address.engine == "mariadb" else _MYSQL_SESSION,
     )
+    connection._read_timeout = connection._write_timeout = read_timeout  # type: ignore[attr-defined] # noqa: SLF001 - no public way
     return connection
 
 

@@ -207,10 +207,12 @@ def test_s8_channels_come_and_go_and_transforms_change_by_an_edit(make_world, ma
     world["c"].execute("INSERT INTO t VALUES (4, 4, 'four')")
     await_that(lambda: 4 in a.rows() and 4 in b.rows(), message="from c")
 
+    leaving = [world.role_pid(kind, "c") for kind in ("capture", "apply")]
     c = world.channels.pop("c")
     world.channels = {"a": a, "b": b}
     world.write_configuration()
     await_that(lambda: "c" not in world.readiness()[1]["channels"], message=lambda: f"c is gone: {world.readiness()}")
+    await_that(lambda: not set(leaving) & set(world.role_pids()), message="its roles have ended")
     b.execute("INSERT INTO t VALUES (5, 5, 'five')")
     await_that(lambda: a.rows().get(5) == (5, "x-five"), message="a and b go on")
     assert 5 not in c.rows()
