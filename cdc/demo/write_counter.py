@@ -21,7 +21,7 @@ from psycopg.rows import TupleRow
 from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 from pymysqlreplication.binlogstream import BinLogStreamReader
-from pymysqlreplication.event import NotImplementedEvent
+from pymysqlreplication.event import NotImplementedEvent, PreviousGtidsEvent
 from pymysqlreplication.row_event import (
     DeleteRowsEvent,
     PartialUpdateRowsEvent,
@@ -132,6 +132,7 @@ class BinlogRowEventCounter:
             log_file=start[0],
             log_pos=start[1],
             filter_non_implemented_events=False,
+            ignored_events=[PreviousGtidsEvent],  # holds no rows, and the library cannot read one with tagged GTIDs
             enable_logging=False,
             pymysql_wrapper=_connect,
         )
