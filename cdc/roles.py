@@ -78,7 +78,8 @@ class RoleProcess:
         began = time.monotonic()
         try:
             self._store.open()
-            control.load_counters(self._store)
+            if control.store is None:
+                control.load_counters(self._store)
             control.poll_store()
             if control.paused:
                 control.state("paused", "paused by an operator")
@@ -100,6 +101,7 @@ class RoleProcess:
         except LeaseLostError as error:
             log.warning("lease_lost", reason=str(error))
             control.state("starting", f"standing by: {error}")
+            self._wait(STANDBY_SECONDS)
         except ChangeLogLostError as error:
             self._backoff(str(error), time.monotonic() - began)
         except (TransientError, InjectedDropError) as error:

@@ -20,7 +20,7 @@ from cdc.capture.decoding import Decoder
 from cdc.capture.release import ReleaseOptions
 from cdc.change_log import ChangeLog
 from cdc.control import Control
-from cdc.errors import HaltError, LeaseLostError, TransientError
+from cdc.errors import HaltError, TransientError
 from cdc.faults import Faults
 from cdc.lease import Lease
 from cdc.loop_guard import LoopGuard
@@ -78,8 +78,8 @@ def told(error: SinkError, where: str) -> Exception:
     """What a sink's error means to the role."""
     if isinstance(error, Halt):
         return HaltError(f"TARGET_{error.code or 'REFUSED'}", f"{where}: {error}", error.mend or "run `datong doctor`")
-    if isinstance(error, Fenced):
-        return LeaseLostError(f"{where}: {error}")
+    if isinstance(error, Fenced):  # the lease says at the next start whether that one is to stay
+        return TransientError(f"{where}: another writer moved the progress: {error}")
     if isinstance(error, Rejected):  # nobody was there to park it
         return HaltError("ROW_REJECTED", f"{where}: {error}", "this is a defect: report it with this line")
     return TransientError(f"{where}: {error}")
