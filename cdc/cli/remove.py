@@ -50,14 +50,16 @@ def run(options: argparse.Namespace) -> int:
 
 def _refuse_running_elsewhere(configuration: Configuration, channel: str) -> None:
     """A role of this channel may run on another machine: its lease says so."""
+    from cdc.lease import is_gone
     from cdc.redis_connection import Keys, connect, redis_errors
 
     address = settings_of(configuration).redis
     keys = Keys(configuration.deployment)
     client: Any = connect(address)
     with redis_errors(address, f"looking who runs {channel}"):
-        held = [role for role in (f"capture.{channel}", f"apply.{channel}") if client.exists(keys.lease(role))]
+        holders = {role: client.get(keys.lease(role)) for role in (f"capture.{channel}", f"apply.{channel}")}
     client.close()
+    held = [role for role, holder in holders.items() if holder and not is_gone(holder.decode())]
     if held:
         raise CommandError(
             f"{' and '.join(held)} still runs somewhere: stop it first, or wait until its lease has run out"
