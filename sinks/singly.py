@@ -29,24 +29,29 @@ def write_apart(writes: Sequence[RowWrite], attempt: Callable[[Sequence[RowWrite
     todo = [numbered[start : start + STRETCH] for start in range(0, len(numbered), STRETCH)]
     todo.reverse()
     while todo:
-        stretch: list[tuple[int, RowWrite]] = []
-        for number, write in todo.pop():
+        stretch = todo.pop()
+        # What waits because of this stretch is kept apart until it is settled: halves of it are looked at again, and a
+        # write must not wait for a later one.
+        now_blocked, waiting = set(blocked), dict[int, Rejection]()
+        tried: list[tuple[int, RowWrite]] = []
+        for number, write in stretch:
             keys = row_keys(write)
-            if blocked.isdisjoint(keys):
-                stretch.append((number, write))
+            if now_blocked.isdisjoint(keys):
+                tried.append((number, write))
             else:
-                blocked.update(keys)
-                rejections[number] = Rejection(write.ref, WAITING, "an earlier change of this row waits", "")
-        if not stretch:
-            continue
+                now_blocked.update(keys)
+                waiting[number] = Rejection(write.ref, WAITING, "an earlier change of this row waits", "")
         try:
-            attempt([write for _, write in stretch])
+            if tried:
+                attempt([write for _, write in tried])
         except Rejected as refusal:
-            if len(stretch) > 1:
+            if len(tried) > 1:
                 middle = len(stretch) // 2
                 todo += [stretch[middle:], stretch[:middle]]
                 continue
-            number, write = stretch[0]
-            blocked.update(row_keys(write))
+            number, write = tried[0]
+            now_blocked.update(row_keys(write))
             rejections[number] = Rejection(write.ref, refusal.reason, str(refusal), refusal.code)
+        blocked = now_blocked
+        rejections |= waiting
     return [rejections[number] for number in sorted(rejections)]
