@@ -84,10 +84,8 @@ class Capture:
         self._release = Release(options.release, parts.store, parts.change_log, parts.reader)
         self._head_at = 0.0
         self._measured_at = 0.0
-        self._reached: tuple[Position, float] = (
-            checkpoint.position,
-            time.monotonic(),
-        )  # and since when it stands there
+        # Where the reader is, and since when it stands there.
+        self._reached: tuple[Position, float] = (checkpoint.position, time.monotonic())
         self._committed_at = time.time_ns() // 1000  # of the last part that was read
 
     def run(self) -> None:
