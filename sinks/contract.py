@@ -62,6 +62,7 @@ class RowWrite:
 
     `key_columns`/`key` find the row as it is now. A sink treats an insert whose key exists as an update of all its columns, a delete
     that finds nothing as done, and an update that finds nothing as `Rejected(reason="missing_row")`.
+    `deltas` are places in `columns` whose value is added to what the row holds (counters; updates only, never NULL).
     `ref` is the caller's own number, given back with a rejection.
     """
 
@@ -72,6 +73,7 @@ class RowWrite:
     columns: tuple[str, ...]
     values: tuple[ChannelValue, ...]
     ref: int = 0
+    deltas: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

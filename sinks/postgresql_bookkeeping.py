@@ -48,25 +48,34 @@ ON CONFLICT (deployment, target, id) DO UPDATE SET {", ".join(f"{name} = exclude
 _UNPARK: Final = f"DELETE FROM {_PARKED} WHERE deployment = $1 AND target = $2 AND id = ANY($3::text[])"
 _PARKED_ROWS: Final = f"""SELECT {", ".join(PARKED_COLUMNS[2:])} FROM {_PARKED}
 WHERE deployment = $1 AND ($2::text IS NULL OR target = $2::text) ORDER BY source COLLATE "C", position, row_index, id COLLATE "C\""""
+_ONE_AT_A_TIME: Final = f"SELECT pg_advisory_xact_lock(hashtextextended('{PROGRESS_TABLE}', 0))"
 _STATE: Final = """SELECT to_regclass($1) IS NOT NULL, to_regclass($2) IS NOT NULL,
   coalesce((SELECT relreplident::text = 'f' FROM pg_class WHERE oid = to_regclass($2)), false)"""
 
 
 def prepare(session: PostgreSQLSession) -> list[str]:
     """Create what is missing; answer the statements that were run. Raises Halt with all that are needed."""
-    progress_there, parked_there, full = session.ask(_STATE, _PROGRESS, _PARKED)[0]
-    there = (progress_there, parked_there, full)
-    missing = [sql for sql, present in zip(CREATE_POSTGRESQL, there, strict=True) if not present]
-    for sql in missing:
-        try:
-            session.run_one(Query(sql, "creating our tables"))
-        except Halt as error:
-            raise Halt(str(error), error.code, mend="; ".join(missing)) from None
-        except SinkError as error:
-            if error.code not in ("23505", "42P07", "XX000") or not all(session.ask(_STATE, _PROGRESS, _PARKED)[0][:2]):
-                raise
-            # Another process created it in the same moment: IF NOT EXISTS does not wait for it.
+    missing = _missing(session)
+    if not missing:
+        return []
+    where = "creating our tables"
+    try:
+        # Capture and apply start in the same moment, and IF NOT EXISTS does not wait for another session's CREATE.
+        session.run([Query("BEGIN", where), Query(_ONE_AT_A_TIME, where)])
+        missing = _missing(session)
+        session.run([*(Query(sql, where) for sql in missing), Query("COMMIT", where)])
+    except Halt as error:
+        rollback(session)
+        raise Halt(str(error), error.code, mend="; ".join(missing)) from None
+    except SinkError:
+        rollback(session)
+        raise
     return missing
+
+
+def _missing(session: PostgreSQLSession) -> list[str]:
+    there = session.ask(_STATE, _PROGRESS, _PARKED)[0]
+    return [sql for sql, present in zip(CREATE_POSTGRESQL, there, strict=True) if not present]
 
 
 def take_over(session: PostgreSQLSession, deployment: str, target: str) -> int:

@@ -20,6 +20,7 @@ class Wanted:
     `deployment` and `target` (this channel's name) tell our own apply transactions from others. `part_rows` and `part_bytes`
     bound a part. `columns`, where given for a table, names the mapped columns: only a column of these may halt the channel
     by its type; others that cannot be decoded are ABSENT.
+    A TRUNCATE of a wanted table halts the channel at its place, or is a notice alone where the table is in `ignore_truncate`.
     """
 
     deployment: str
@@ -27,6 +28,7 @@ class Wanted:
     tables: dict[tuple[str, str], frozenset[str]]
     part_rows: int = 10_000
     part_bytes: int = 8 << 20
+    ignore_truncate: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -915,6 +916,25 @@ def test_prepare_creates_what_is_missing_once(target: Target) -> None:
     assert sink.prepare() == []
     if target.postgresql:
         assert target.execute("SELECT relreplident::text FROM pg_class WHERE relname = 'datong_parked'") == [("f",)]
+
+
+def test_capture_and_apply_that_prepare_in_the_same_moment_both_find_the_tables(target: Target) -> None:
+    together = 4
+    for _ in range(5):
+        target.execute("DROP TABLE IF EXISTS datong_progress, datong_parked")
+        sinks = [target.sink() for _ in range(together)]
+        start = threading.Barrier(together)
+
+        def prepare(sink: Sink, start: threading.Barrier = start) -> list[str]:
+            start.wait()
+            return sink.prepare()
+
+        with ThreadPoolExecutor(together) as pool:
+            answers = list(pool.map(prepare, sinks))
+        assert any(answers)
+        for sink in sinks:
+            assert sink.prepare() == []
+            sink.close()
 
 
 # --- without tables
