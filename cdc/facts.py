@@ -43,6 +43,7 @@ class RoleFacts(msgspec.Struct, kw_only=True):
     parked: int = 0
     positions: dict[str, str] = {}
     alarms: dict[str, int] = {}
+    notices: tuple[str, ...] = ()  # the latest things in the log that are told, not replicated
     configuration_loaded_at: float = 0.0
     reload_error: str = ""
     numbers: dict[str, float] = {}  # further gauges for /metrics, by name without the prefix

@@ -112,6 +112,7 @@ def open_capture(
             channel,
             wanted_columns(enabled, address),
             part_rows=configuration.apply.max_transaction_rows,
+            ignore_truncate=frozenset(truncates_ignored(enabled, address)),
         )
         options = ReaderOptions(
             server_id=server_id(configuration.deployment, channel),
@@ -253,6 +254,12 @@ def wanted_columns(mappings: list[MappingSpec], address: Address) -> dict[tuple[
         name = table_of(spec, address)
         columns[name] = columns.get(name, frozenset()) | {c.column for c in spec.columns} | set(spec.key)
     return columns
+
+
+def truncates_ignored(mappings: list[MappingSpec], address: Address) -> set[tuple[str, str]]:
+    """Tables of which every mapping says `on_truncate: ignore`."""
+    halting = {table_of(spec, address) for spec in mappings if spec.on_truncate == "halt"}
+    return {table_of(spec, address) for spec in mappings} - halting
 
 
 def server_id(deployment: str, channel: str) -> int:

@@ -249,6 +249,7 @@ def mapping_spec(name: str, mapping: MappingConfig, document: Document) -> Mappi
         time_zone=channel.time_zone,
         enabled=mapping.enabled,
         on_error=mapping.on_error,
+        on_truncate=mapping.on_truncate,
         on_insert=dict(mapping.on_insert),
     )
 

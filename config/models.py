@@ -255,6 +255,7 @@ class MappingConfig(Section):
     where: dict[ColumnName, Scalar] = {}
     on_delete: Literal["propagate", "ignore"] | SetValues = "propagate"
     on_error: Literal["park", "halt"] = "park"
+    on_truncate: Literal["halt", "ignore"] = "halt"
 
 
 class ConflictsConfig(Section):

@@ -88,5 +88,5 @@ def plan(old: Configuration, new: Configuration) -> ReloadPlan:
 def _without_switch(spec: MappingSpec) -> tuple[object, ...]:
     return (
         spec.channel, spec.engine, spec.schema, spec.table, spec.entity, spec.direction, spec.columns, spec.key,
-        spec.time_zone, spec.on_error, dict(spec.on_insert),
+        spec.time_zone, spec.on_error, spec.on_truncate, dict(spec.on_insert),
     )  # fmt: skip

@@ -76,6 +76,7 @@ class MappingSpec:
     time_zone: str = "UTC"  # what this channel's zone-less datetimes mean
     enabled: bool = True
     on_error: Literal["park", "halt"] = "park"
+    on_truncate: Literal["halt", "ignore"] = "halt"  # the table emptied without row events
     on_insert: Mapping[str, object] = field(default_factory=dict)
 
     @property

@@ -32,6 +32,7 @@ from transforms.tables import Engine
 POLL_SECONDS: Final = 0.2
 HEAD_SECONDS: Final = 2.0
 ROOM_SECONDS: Final = 0.2
+NOTICES_KEPT: Final = 5
 
 log = structlog.get_logger()
 
@@ -273,6 +274,8 @@ class Capture:
     def _tell_notices(self, batch: LogBatch) -> None:
         for notice in batch.notices:
             log.warning(notice.event, text=notice.text, order=notice.order)
+            facts = self._control.facts
+            facts.notices = (*facts.notices, f"{notice.event}: {notice.text}")[-NOTICES_KEPT:]
 
     def _report(self, batch: LogBatch) -> None:
         now, facts = time.monotonic(), self._control.facts

@@ -11,6 +11,8 @@ from collections.abc import Collection
 from enum import Enum
 from typing import Final
 
+from cdc.readers.binlog_ddl import TableName
+
 
 class Statement(Enum):
     BEGIN = "begin"
@@ -79,7 +81,7 @@ def _first_words(text: str) -> tuple[str, str]:
     return first, second
 
 
-def named_tables(text: str, schema: str, tables: Collection[tuple[str, str]]) -> list[tuple[str, str]]:
+def named_tables(text: str, schema: str, tables: Collection[TableName]) -> list[TableName]:
     """Those of `tables` that the statement names, run in `schema`; dropping a schema names all tables in it."""
     return [
         (owner, name)
@@ -89,7 +91,7 @@ def named_tables(text: str, schema: str, tables: Collection[tuple[str, str]]) ->
     ]
 
 
-def may_touch(text: str, schema: str, tables: Collection[tuple[str, str]]) -> bool:
+def may_touch(text: str, schema: str, tables: Collection[TableName]) -> bool:
     """Whether a data change may reach one of the tables: by its name, or (a view, a routine) because it runs beside it."""
     return any(owner == schema or _names(text, owner) or _names(text, name) for owner, name in tables)
 

@@ -6,9 +6,7 @@ reconnects by itself and never skips an event.
 
 from __future__ import annotations
 
-import struct
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -20,20 +18,17 @@ from cdc.readers.binlog_stream import LARGEST_SHORT_OFFSET, BinlogStream, RawEve
 from cdc.readers.mysql_errors import RESYNC
 from cdc.readers.mysql_gtid import MariaDBGtids, MySQLGtids
 from cdc.readers.mysql_layouts import Layouts
+from cdc.readers.mysql_log_events import EventPlace, LogEvents
 from cdc.readers.mysql_position import Era, LogPlace, PositionWriter, file_number, read_place
 from cdc.readers.mysql_server import MySQLServer
 from cdc.readers.mysql_start import Start, plan_start
-from cdc.readers.mysql_transactions import EventPlace, Transactions
+from cdc.readers.mysql_transactions import Transactions
 from sinks.connections import Address
 
 _BATCH_ROWS: Final = 1000
 _BATCH_BYTES: Final = 4 << 20
 _EVENTS_BETWEEN_CLOCKS: Final = 256
 _FIRST_EVENT_SECONDS: Final = 30.0
-_CHECKSUM_SIZE: Final = 4
-_FILE_HEADS: Final = (events.FORMAT_DESCRIPTION, events.PREVIOUS_GTIDS, events.GTID_LIST, events.START_ENCRYPTION)
-_header: Final = struct.Struct("<IBIIIH").unpack_from
-_checksum: Final = struct.Struct("<I").unpack_from
 
 
 class MySQLReader:
@@ -53,8 +48,9 @@ class MySQLReader:
         self._clock = clock
         self._server = MySQLServer(address)
         self._stream: BinlogStream | None = None
-        self._events: Iterator[RawEvent] = iter(())
-        self._cursor: _Cursor | None = None
+        self._raw: Iterator[RawEvent] = iter(())
+        self._log: LogEvents | None = None
+        self._events: Iterator[tuple[bytes, EventPlace] | None] = iter(())
         self._transactions: Transactions | None = None
         self._era = Era()
         self._failure: DatongError | None = None
@@ -93,7 +89,8 @@ class MySQLReader:
             self._server.collations(),
             self._server.data_types,
         )
-        self._cursor = _Cursor(file, offset)
+        self._log = LogEvents(self._raw, file, offset)
+        self._events = iter(self._log)
         self._transactions = Transactions(
             self._wanted,
             layouts,
@@ -135,7 +132,7 @@ class MySQLReader:
     def head(self) -> LogHead:
         end = self._server.log_end()
         files = self._server.log_files()
-        ours = file_number(self._cursor.file if self._cursor else end.file)
+        ours = file_number(self._log.file if self._log else end.file)
         try:
             order = self._era.order(end.file, end.offset)
         except HaltError:
@@ -146,8 +143,8 @@ class MySQLReader:
     def close(self) -> None:
         if self._stream is not None:
             self._stream.close()
-        self._stream, self._cursor, self._transactions = None, None, None
-        self._events = iter(())
+        self._stream, self._log, self._transactions = None, None, None
+        self._raw, self._events = iter(()), iter(())
         self._server.close()
 
     def _dump(self, start: Start, place: LogPlace) -> None:
@@ -162,21 +159,21 @@ class MySQLReader:
             stream.dump_from("", 4, server_id, annotations=True)
         else:
             stream.dump_after(MySQLGtids(place.gtids).encode(), server_id)
-        self._events = stream.events()
+        self._raw = stream.events()
 
     def _first_file(self) -> str:
         """A dump begins with a made-up ROTATE that names the file, or with the error why there will be none."""
         if self._stream is None:
             raise TransientError(f"{self._address}: the log is not open")
         self._stream.deadline = self._clock() + _FIRST_EVENT_SECONDS
-        event = next(self._events)
+        event = next(self._raw)
         if event is None:
             raise TransientError(f"{self._address}: the server sent nothing for {_FIRST_EVENT_SECONDS:.0f} s")
         view, start, end = event
         try:
             if view[start + 4] != events.ROTATE:
                 raise ValueError("no ROTATE first")
-            file, _offset = events.rotate(_Cursor("", 0).body(view, start, end))
+            file, _offset = events.rotate(LogEvents(iter(()), "", 0).body(view, start, end))
         except events.MALFORMED:
             raise HaltError("CORRUPT_EVENT", f"{self._address}: the log does not start as one", RESYNC) from None
         return file
@@ -193,28 +190,22 @@ class MySQLReader:
 
     def _read_events(self, transactions: Transactions, stream: BinlogStream, deadline: float) -> bool:
         """Feed events until a batch is full (False), nothing more is there (True) or the time is up."""
-        cursor = self._cursor
-        if cursor is None:
-            raise TransientError(f"{self._address}: the log is not open")
         stream.deadline = deadline
         until_clock = _EVENTS_BETWEEN_CLOCKS
-        handed_out = 0
-        for event in self._events:
-            if event is None:
-                return True
+        parts, handed_out = transactions.parts, 0
+        while True:
             try:
-                body, place = cursor.event(*event)
-                transactions.event(body, place)
-                cursor.passed(body, place)
+                event = next(self._events)
+                if event is None:
+                    return True
+                transactions.event(*event)
             except events.MALFORMED as error:
-                raise HaltError(
-                    "CORRUPT_EVENT",
-                    f"{self._address}: the event after {cursor.file}:{cursor.offset} cannot be decoded ({type(error).__name__})",
-                    f"look at it with mysqlbinlog; then {RESYNC}",
-                ) from error
-            if len(transactions.parts) != handed_out:
-                handed_out = len(transactions.parts)
-                if transactions.rows >= _BATCH_ROWS or transactions.size >= _BATCH_BYTES:
+                raise self._corrupt(error) from error
+            except StopIteration:
+                raise TransientError(f"{self._address}: the log's stream has ended") from None
+            if len(parts.done) != handed_out:
+                handed_out = len(parts.done)
+                if parts.rows >= _BATCH_ROWS or parts.size >= _BATCH_BYTES:
                     return False
             if handed_out and stream.drained:
                 stream.deadline = 0.0  # take what has arrived, wait for nothing
@@ -223,57 +214,11 @@ class MySQLReader:
                 if self._clock() > deadline:
                     return False
                 until_clock = _EVENTS_BETWEEN_CLOCKS
-        raise TransientError(f"{self._address}: the log's stream has ended")
 
-
-class _Cursor:
-    """Where we are in the log: file, 64-bit offset (headers hold 32 bits), and whether events have checksums."""
-
-    def __init__(self, file: str, offset: int) -> None:
-        self.file = file
-        self.offset = offset
-        self._checksummed: bool | None = None  # unknown before the first FORMAT_DESCRIPTION
-
-    def body(self, view: memoryview, start: int, end: int) -> bytes:
-        """An event's body without its checksum, which is verified. Raises ValueError."""
-        if end - start < events.HEADER_SIZE:
-            raise ValueError("an event without a header")
-        kind = view[start + 4]
-        body_end = end - _CHECKSUM_SIZE
-        if kind == events.FORMAT_DESCRIPTION:
-            body = bytes(view[start + events.HEADER_SIZE : end])
-            self._checksummed = events.format_description(body).checksummed
-            if self._checksummed and zlib.crc32(view[start:body_end]) != _checksum(view, body_end)[0]:
-                raise ValueError("checksum")
-            return body
-        if self._checksummed is None or self._checksummed:
-            if zlib.crc32(view[start:body_end]) == _checksum(view, body_end)[0]:
-                return bytes(view[start + events.HEADER_SIZE : body_end])
-            # Before the first description only the checksum itself can tell whether there is one.
-            if self._checksummed:
-                raise ValueError("checksum")
-        return bytes(view[start + events.HEADER_SIZE : end])
-
-    def event(self, view: memoryview, start: int, end: int) -> tuple[bytes, EventPlace]:
-        timestamp, kind, server_id, size, low, flags = _header(view, start)
-        if size != end - start:
-            raise ValueError("an event's size is not its packet's")
-        body = self.body(view, start, end)
-        before = after = self.offset
-        if kind in _FILE_HEADS:
-            # A dump that searches by GTID sends them from the file's start, wherever it goes on after them.
-            after = max(self.offset, low)
-        elif low and not flags & events.ARTIFICIAL and kind not in (events.HEARTBEAT, events.HEARTBEAT_2):
-            after = self.offset & ~LARGEST_SHORT_OFFSET | low
-            if after < self.offset:
-                after += LARGEST_SHORT_OFFSET + 1
-            before = after - size
-            if before < 0:
-                raise ValueError("an event before the start of its file")
-        return body, EventPlace(kind, timestamp, server_id, self.file, before, after, size)
-
-    def passed(self, body: bytes, place: EventPlace) -> None:
-        """Move on behind an event that has been worked off."""
-        self.offset = place.end
-        if place.kind == events.ROTATE:
-            self.file, self.offset = events.rotate(body)
+    def _corrupt(self, error: Exception) -> HaltError:
+        place = f"{self._log.file}:{self._log.offset}" if self._log else "its start"
+        return HaltError(
+            "CORRUPT_EVENT",
+            f"{self._address}: the event after {place} cannot be decoded ({type(error).__name__})",
+            f"look at it with mysqlbinlog; then {RESYNC}",
+        )

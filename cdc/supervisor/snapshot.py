@@ -126,6 +126,7 @@ def _capture(role: RoleHealth, facts: RoleFacts, rate: float) -> dict[str, Any]:
         "position": facts.position,
         "echoes": facts.echoes,
         "retained_bytes": facts.retained_bytes,
+        "notices": list(facts.notices),
     }
 
 

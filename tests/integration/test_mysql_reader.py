@@ -374,20 +374,48 @@ def test_an_altered_table_decodes_by_the_layout_of_each_event(db: MySQLDatabase)
     without.close()
 
 
-def test_truncate_is_told(db: MySQLDatabase) -> None:
+def test_truncate_halts_at_its_place_and_goes_on_past_it_where_it_is_to_be_ignored(db: MySQLDatabase) -> None:
     db.execute("CREATE TABLE t (id INT PRIMARY KEY)")
     reader = reader_of(db, "t")
     reader.open(None)
+    db.execute("INSERT INTO t VALUES (1)")
     db.execute("TRUNCATE TABLE t")
-    notices: list[str] = []
-
-    def told() -> bool:
-        notices.extend(n.event for n in reader.read(0.2).notices)
-        return bool(notices)
-
-    await_that(told)
+    db.execute("INSERT INTO t VALUES (2)")
+    (part,) = read_parts(reader, lambda parts: len(parts) >= 1)
+    error = halted(reader)
+    assert error.code == "TRUNCATED"
+    assert f"{db.name}.t" in error.what
+    assert "on_truncate: ignore" in error.mend
     reader.close()
-    assert notices == ["truncate_seen"]
+    lenient = reader_of(db, "t", ignore_truncate=frozenset({(db.name, "t")}))
+    lenient.open(part.resume)
+    batches = [lenient.read(0.5)]
+    while not rows_of(batches[-1].parts):
+        batches.append(lenient.read(0.5))
+    lenient.close()
+    assert [n.event for b in batches for n in b.notices] == ["truncate_seen"]
+    assert [row.after for row in rows_of(batches[-1].parts)] == [(2,)]
+
+
+def test_a_dropped_table_halts_and_a_swap_is_told(db: MySQLDatabase) -> None:
+    """The second is what gh-ost and pt-osc do."""
+    for table in ("t", "_t_new"):
+        db.execute(f"CREATE TABLE {table} (id INT PRIMARY KEY)")
+    reader = reader_of(db, "t")
+    reader.open(None)
+    db.execute("RENAME TABLE t TO _t_old, _t_new TO t")
+    db.execute("DROP TABLE _t_old")
+    db.execute("INSERT INTO t VALUES (1)")
+    (part,) = read_parts(reader, lambda parts: len(parts) >= 1)
+    db.execute("DROP TABLE t")
+    error = halted(reader)
+    assert (error.code, f"{db.name}.t was dropped" in error.what) == ("TABLE_GONE", True)
+    reader.close()
+    without = reader_of(db)
+    without.open(part.resume)
+    before = without.head().order
+    await_that(lambda: without.read(0.2).reached.order >= before)
+    without.close()
 
 
 def test_a_statement_in_the_log_halts_by_name_after_what_came_before_it(db: MySQLDatabase) -> None:

@@ -101,9 +101,23 @@ def test_n9_a_table_without_transactions_is_read_correctly(make_world, source):
     await_that(decided, message=lambda: f"{world['b'].rows()} {world.readiness()}")
 
 
+@pytest.mark.parametrize("source", MYSQL_KINDS)
+def test_truncate_halts_and_an_edited_mapping_lets_it_go_on(make_world, source):
+    world = watched(make_world, source)
+    world.await_equal()
+    in_session(world["a"], "TRUNCATE TABLE t")
+    halts_and_stays(world, "TRUNCATED", "on_truncate")
+    world.mappings = {"a.t": {"on_truncate": "ignore"}}
+    world.write_configuration()
+    await_that(lambda: 99 in world["b"].rows(), message=lambda: f"it went on: {world.readiness()}")
+    assert 1 in world["b"].rows(), "the TRUNCATE itself is not replicated"
+    world.await_ready()
+
+
 @pytest.mark.parametrize("source", [*MYSQL_KINDS, "postgresql_db"])
 def test_truncate_and_ddl_are_told_and_not_replicated(make_world, source):
     world = make_world(source, "mariadb_db" if source == "postgresql_db" else "postgresql_db")
+    world.mappings = {"a.t": {"on_truncate": "ignore"}}
     world.start()
     a, b = world["a"], world["b"]
     a.execute("INSERT INTO t VALUES (1, 1, 'x')")
@@ -113,6 +127,7 @@ def test_truncate_and_ddl_are_told_and_not_replicated(make_world, source):
     a.execute("INSERT INTO t (id, v, note) VALUES (2, 2, 'after')")
     await_that(lambda: b.rows() == {1: (1, "x"), 2: (2, "after")}, message=lambda: f"{b.rows()} {world.readiness()}")
     await_that(lambda: "truncat" in world.log().lower(), message=lambda: f"the truncate is told\n{world.log()[-2000:]}")
+    await_that(lambda: "truncate_seen" in str(world.role("a", "capture")["notices"]), message="and shown in the status")
     world.await_ready()
     a.execute("ALTER TABLE t DROP COLUMN note")
     a.execute("INSERT INTO t (id, v) VALUES (3, 3)")

@@ -1,0 +1,183 @@
+"""The rows of the transaction that is being read, gathered into parts of bounded size. No I/O.
+
+Guards I2 (our own apply transactions are told by their record), I4 (rows are numbered by the log: every row of every table counts, mapped
+or not) and I8 (a part holds at most `part_rows` rows of the log, and about `part_bytes`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from cdc import sabotage
+from cdc.model import ApplyRecord, LogPart, ParkedKey, Position, RowChange
+from cdc.readers import Wanted
+from cdc.readers import binlog_events as events
+from cdc.readers.mysql_layouts import Layout, Role
+from cdc.readers.mysql_record import RecordRows, parked_keys
+
+_DUMMY_TABLE: Final = 0xFFFFFF
+
+
+@dataclass(slots=True)
+class OpenTransaction:
+    """The transaction that is being read. `first` and `next` are row numbers: of the part, and of the row to come."""
+
+    order: int
+    file: str
+    start: int
+    committed_at: int
+    gtid: tuple[Any, ...] = ()  # what the GTID set is to be told at the end
+    transaction: str = ""
+    passed: bool = False  # it was handed out before, by another server: nothing of it is read
+    begun: bool = False  # rows may follow; without it the first statement is all
+    is_xa: bool = False
+    first: int = 0
+    next: int = 0
+    size: int = 0
+    identity: str = ""
+    comment_seen: bool = False
+    rows_seen: bool = False
+    wanted_seen: bool = False
+    record: ApplyRecord | None = None
+    record_rows: RecordRows | None = None
+    resume: Position | None = None  # set with the first part: its own beginning
+    rows: list[RowChange] = field(default_factory=list)
+    parked: list[ParkedKey] = field(default_factory=list)
+    echo_rows: int = 0
+    tables: dict[int, Layout] = field(default_factory=dict)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether anything of it is to be handed out that has not been."""
+        return bool(self.rows or self.record is not None or self.parked)
+
+
+class Parts:
+    """Finished parts, in log order: `done` holds `rows` rows of wanted tables and `size` bytes of the log.
+
+    `beginning` answers the position of a transaction's own beginning: where to read on until its end is out.
+    """
+
+    def __init__(self, wanted: Wanted, beginning: Callable[[OpenTransaction], Position]) -> None:
+        self._wanted = wanted
+        self._beginning = beginning
+        self.done: list[LogPart] = []
+        self.rows = 0
+        self.size = 0
+
+    def take(self) -> list[LogPart]:
+        taken, self.done, self.rows, self.size = self.done, [], 0, 0
+        return taken
+
+    def add(self, opened: OpenTransaction, kind: int, body: bytes, size: int) -> None:
+        """The rows of one event. Raises HaltError, or one of MALFORMED."""
+        header = events.rows_header(body, kind)
+        if header.table_id == _DUMMY_TABLE:
+            return  # ends a statement, has no rows
+        layout = opened.tables.get(header.table_id)
+        if layout is None:
+            raise ValueError("rows of a table that the transaction has not named")
+        if kind in events.COMPRESSED_ROWS:
+            body = body[: header.start] + events.inflate(body[header.start :])
+        if layout.role is Role.OTHER:
+            self._count(opened, layout.count(kind, header, body))
+        elif layout.role is Role.WANTED:
+            self._wanted_rows(opened, layout, kind, header, body)
+        else:
+            self._our_rows(opened, layout, kind, layout.rows(kind, header, body))
+        opened.size += size
+
+    def _wanted_rows(
+        self, opened: OpenTransaction, layout: Layout, kind: int, header: events.RowsHeader, body: bytes
+    ) -> None:
+        settle_record(opened)
+        if opened.record is not None:
+            self._count(opened, layout.count(kind, header, body), echo=True)
+            return
+        opened.wanted_seen = True
+        rows = layout.rows(kind, header, body)
+        table, at = layout.table, 0
+        while at < len(rows):
+            if self._is_full(opened):
+                self._cut(opened)
+            taken = rows[at : at + self._wanted.part_rows - (opened.next - opened.first)]
+            index = opened.next
+            if kind in events.INSERTS:
+                opened.rows += [RowChange(table, "insert", i, None, row) for i, row in enumerate(taken, index)]
+            elif kind in events.UPDATES:
+                opened.rows += [RowChange(table, "update", i, row[0], row[1]) for i, row in enumerate(taken, index)]
+            else:
+                opened.rows += [RowChange(table, "delete", i, row, None) for i, row in enumerate(taken, index)]
+            opened.next += len(taken)
+            at += len(taken)
+
+    def _count(self, opened: OpenTransaction, rows: int, *, echo: bool = False) -> None:
+        """Rows that are numbered but not handed out. They take no memory: a part that holds nothing else may be long."""
+        while rows:
+            if self._is_full(opened) and (opened.rows or opened.resume is not None or opened.record is not None):
+                self._cut(opened)
+            room = self._wanted.part_rows - (opened.next - opened.first)
+            taken = min(rows, room) if room > 0 else rows
+            opened.next += taken
+            opened.echo_rows += taken if echo else 0
+            rows -= taken
+
+    def _our_rows(self, opened: OpenTransaction, layout: Layout, kind: int, rows: list[Any]) -> None:
+        """datong_progress counts only where it comes before all rows of wanted tables, as our applies write it."""
+        after = [row[1] for row in rows] if kind in events.UPDATES else rows
+        if layout.role is Role.PROGRESS:
+            if kind not in events.DELETES and not opened.wanted_seen and not sabotage.ACTIVE.forgets_echo():
+                opened.record_rows = opened.record_rows or RecordRows(self._wanted)
+                opened.record_rows.add(layout.table, after)
+        elif kind not in events.UPDATES:  # an update only completes or rewords a row that is parked already
+            parked = kind not in events.DELETES
+            opened.parked += parked_keys(self._wanted, layout.table, after, parked=parked)
+        opened.next += len(rows)
+
+    def _is_full(self, opened: OpenTransaction) -> bool:
+        held = opened.next - opened.first
+        return held >= self._wanted.part_rows or (held > 0 and opened.size >= self._wanted.part_bytes)
+
+    def _cut(self, opened: OpenTransaction) -> None:
+        """Hand out what is there as a part; reading on starts at the transaction's beginning until its end is out."""
+        if opened.resume is None:
+            opened.resume = self._beginning(opened)
+        self._hand_out(opened, opened.resume, last=False)
+
+    def end(self, opened: OpenTransaction, resume: Position) -> None:
+        """The transaction is whole: hand out its last part, where it has anything to say."""
+        if opened.has_news or opened.resume is not None:
+            self._hand_out(opened, resume, last=True)
+
+    def _hand_out(self, opened: OpenTransaction, resume: Position, *, last: bool) -> None:
+        settle_record(opened)
+        self.done.append(
+            LogPart(
+                order=opened.order,
+                first=opened.first,
+                end=opened.next,
+                last=last,
+                committed_at=opened.committed_at,
+                identity=opened.identity,
+                transaction=opened.transaction,
+                resume=resume,
+                rows=opened.rows,
+                record=opened.record,
+                echo_rows=opened.echo_rows,
+                parked=tuple(opened.parked),
+                size=opened.size,
+            )
+        )
+        self.rows += len(opened.rows) + opened.echo_rows
+        self.size += opened.size
+        opened.rows, opened.parked, opened.echo_rows, opened.size = [], [], 0, 0
+        opened.first = opened.next
+
+
+def settle_record(opened: OpenTransaction) -> None:
+    """The rows of datong_progress are complete as soon as another row or the end comes."""
+    if opened.record_rows is not None:
+        opened.record = opened.record_rows.record() or opened.record
+        opened.record_rows = None
