@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
+import msgspec
+
 from transforms.tables import Table
 from transforms.values import ChannelValue
 
@@ -56,8 +58,7 @@ class TransactionHeader:
     moves: tuple[ProgressMove, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RowWrite:
+class RowWrite(msgspec.Struct, frozen=True, gc=False):
     """insert: `columns`/`values` are the whole row. update: the changed ones. delete: both empty.
 
     `key_columns`/`key` find the row as it is now. A sink treats an insert whose key exists as an update of all its columns, a delete

@@ -6,13 +6,16 @@ not tell (None) is not checked: the server's strict mode is behind it.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import decimal
 import math
 import re
 import struct
+from operator import attrgetter
 from typing import Any, Final, NoReturn
 
+from transforms.batches import Vectored, ascii_only, between, gate, shorter
 from transforms.fields import EXACT
 from transforms.json_text import beyond_doubles, holds_nul
 from transforms.kinds import Step
@@ -58,7 +61,7 @@ def integer(column_type: ColumnType, where: str) -> list[Step]:
             return value
         _refuse(where, value, f"is outside {least} to {most}")
 
-    return [step]
+    return [gate(step, between(least, most))]
 
 
 def _year(where: str) -> Step:
@@ -96,7 +99,17 @@ def exact_decimal(column_type: ColumnType, where: str) -> list[Step]:
             _refuse(where, value, "is negative")
         return exact
 
-    return [step]
+    bound = decimal.Decimal(1).scaleb(whole_digits)
+    quantize = EXACT.quantize
+
+    def many(values: list[Any]) -> list[Any]:
+        with contextlib.suppress(ArithmeticError):  # infinity, NaN, too many digits: the value says it itself
+            made = [quantize(value, quantum) for value in values]
+            if min(made) >= 0 and max(made) < bound:
+                return made
+        return list(map(step, values))
+
+    return [Vectored(step, many)]
 
 
 def _numeric(where: str) -> Step:
@@ -209,7 +222,7 @@ def _one_label(labels: tuple[str, ...], where: str) -> Step:
             return value
         _refuse(where, value, "is not a label of this enum")
 
-    return step
+    return gate(step, known.issuperset)
 
 
 def _without_nul(where: str) -> Step:
@@ -218,7 +231,7 @@ def _without_nul(where: str) -> Step:
             _refuse(where, value.replace("\0", ""), "holds a NUL character, which PostgreSQL does not store")
         return value
 
-    return step
+    return gate(step, lambda values: "\0" not in "".join(values))
 
 
 def _in_charset(charset: str | None, where: str) -> list[Step]:
@@ -229,7 +242,7 @@ def _in_charset(charset: str | None, where: str) -> list[Step]:
                 _refuse(where, value, f"holds a character outside {charset} (such as an emoji)")
             return value
 
-        return [three_bytes]
+        return [gate(three_bytes, ascii_only)]
     codec = "cp1252" if charset == "latin1" else _CODECS.get(charset or "")
     if codec is None:
         return []
@@ -244,7 +257,7 @@ def _in_charset(charset: str | None, where: str) -> list[Step]:
             _refuse(where, value, f"holds a character outside {charset}")
         return value
 
-    return [encodable]
+    return [gate(encodable, ascii_only)]
 
 
 def _at_most_bytes(limit: int, where: str) -> Step:
@@ -253,7 +266,7 @@ def _at_most_bytes(limit: int, where: str) -> Step:
             _refuse(where, value, f"is longer than {limit} bytes")
         return value
 
-    return step
+    return gate(step, shorter(limit // 4))
 
 
 def _no_trailing_spaces(where: str) -> Step:
@@ -271,7 +284,7 @@ def _at_most(limit: int, unit: str, where: str) -> Step:
             _refuse(where, value, f"is longer than {limit} {unit} ({len(value)})")
         return value
 
-    return step
+    return gate(step, shorter(limit))
 
 
 def binary(column_type: ColumnType, where: str) -> list[Step]:
@@ -342,7 +355,10 @@ def _fraction(column_type: ColumnType, where: str) -> list[Step]:
             _refuse(where, value, f"has more than {digits} digits of a second")
         return value
 
-    return [step]
+    part = attrgetter(
+        "microseconds" if column_type.engine != "postgresql" and column_type.name == "time" else "microsecond"
+    )
+    return [gate(step, lambda values: not any(map(part, values)))]
 
 
 def clock(column_type: ColumnType, where: str) -> list[Step]:
@@ -367,4 +383,4 @@ def instant(column_type: ColumnType, where: str) -> list[Step]:
             _refuse(where, value, "is outside what a timestamp holds (1970 to 2038)")
         return value
 
-    return [step, *_fraction(column_type, where)]
+    return [gate(step, between(_TIMESTAMP_FIRST, _TIMESTAMP_LAST)), *_fraction(column_type, where)]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from transforms import column_limits as limits
-from transforms.fields import compose
+from transforms.batches import gate
 from transforms.kinds import PYTHON_CLASS, Kind, Step
 from transforms.tables import Column, ColumnType
 from transforms.values import RefusedValueError, Unrepresentable, masked
@@ -24,12 +24,15 @@ class ColumnRefusedError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ColumnEnds:
-    """`decode` takes every channel value but NULL and ABSENT; `encode` is None where the column holds all of its kind."""
+    """Steps, none of which takes NULL: `own_form` lets only the kind's class through, `reading` comes after it, `writing` is empty
+    where the column holds all of its kind.
+    """
 
     kind: Kind
     where: str
-    decode: Step
-    encode: Step | None
+    own_form: Step
+    reading: tuple[Step, ...]
+    writing: tuple[Step, ...]
 
 
 _MYSQL_KINDS: Final[dict[str, Kind]] = {
@@ -84,10 +87,10 @@ def column_ends(column: Column) -> ColumnEnds:
     """Compile both ways of one column."""
     kind = kind_of_column(column.type)
     where = f"column {column.name} {column.type}"
-    decode_steps = [_own_form(where, PYTHON_CLASS[kind]), *_reading(column.type, where)]
-    decode = compose(decode_steps)
-    assert decode is not None
-    return ColumnEnds(kind, where, decode, compose(_writing(column.type, kind, where)))
+    own_form = _own_form(where, PYTHON_CLASS[kind])
+    return ColumnEnds(
+        kind, where, own_form, tuple(_reading(column.type, where)), tuple(_writing(column.type, kind, where))
+    )
 
 
 def _own_form(where: str, python_class: type) -> Step:
@@ -136,7 +139,7 @@ def _known_label(labels: tuple[str, ...] | None, where: str) -> Step:
             _refuse(where, value, "is MySQL's mark for an invalid label")
         return value
 
-    return step
+    return gate(step, all)
 
 
 def _writing(column_type: ColumnType, kind: Kind, where: str) -> list[Step]:

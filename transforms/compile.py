@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from transforms import registry
+from transforms.batches import many, over_column, over_wire
 from transforms.columns import ColumnEnds, ColumnRefusedError, column_ends
 from transforms.compiled import ColumnCodec, CompiledMapping, MappingRefusedError, Problem
 from transforms.conversions import conversion
 from transforms.fields import FieldCodec, compose, field_codec
-from transforms.kinds import Step
+from transforms.kinds import PYTHON_CLASS, Step
 from transforms.registry import NO_DEFAULT, Context, TransformRefusedError
 from transforms.specs import ColumnSpec, FieldSpec, MappingSpec
 from transforms.tables import Column, Table
@@ -104,8 +105,8 @@ def _join(
     zone: zoneinfo.ZoneInfo,
     apply: bool,
 ) -> ColumnCodec:
-    forth: list[Step | None] = [ends.decode]
-    back: list[Step | None] = [ends.encode]
+    forth: list[Step | None] = [ends.own_form, *ends.reading]
+    back: list[Step | None] = [*reversed(ends.writing)]
     kind = ends.kind
     default: object = NO_DEFAULT
     default_at = 0
@@ -131,17 +132,31 @@ def _join(
             f"column {column.name} {column.type} cannot hold field {field.name}: {field.type}"
             + (f" (after its transforms it is {kind})" if column_spec.transforms else "")
         )
-    forth += [joint.forth, codec.check, codec.to_wire]
-    back += [joint.back, codec.check, codec.from_wire]
-    return ColumnCodec(
-        column.name,
-        field.name,
-        _decoder(forth, field, default, default_at),
-        _encoder(back, ends.where, column, field, default) if one_way is None else _no_way_back(ends.where, one_way),
+    forth += [joint.forth, *codec.checks, codec.to_wire]
+    back += [joint.back, *reversed(codec.checks), codec.from_wire]
+    decode, of_null = _decoder(forth, field, default, default_at)
+    decode_many = over_column(
+        PYTHON_CLASS[ends.kind],
+        many([step for step in forth[1:] if step is not None]),  # the column's class is looked at as a whole
+        decode,
+        null=of_null,
+        refuses_null=of_null is None and field.required,
     )
+    if one_way is not None:
+        no_way = _no_way_back(ends.where, one_way)
+        return ColumnCodec(column.name, field.name, decode, no_way, decode_many, no_way)
+    encode, refuses_null = _encoder(back, ends.where, column, field, default)
+    # The wire form's class is the first step's to see; a field's values are never of two classes, but for huge integers.
+    encode_many = over_wire(
+        many([step for step in reversed(back) if step is not None]), encode, refuses_null=refuses_null
+    )
+    return ColumnCodec(column.name, field.name, decode, encode, decode_many, encode_many)
 
 
-def _decoder(steps: list[Step | None], field: FieldSpec, default: object, default_at: int) -> Callable[[Any], Any]:
+def _decoder(
+    steps: list[Step | None], field: FieldSpec, default: object, default_at: int
+) -> tuple[Callable[[Any], Any], object]:
+    """The decoder, and what NULL becomes."""
     run = compose([step for step in steps if step is not None])
     assert run is not None  # a column's own decode is always there
     if default is not NO_DEFAULT:
@@ -150,7 +165,7 @@ def _decoder(steps: list[Step | None], field: FieldSpec, default: object, defaul
             of_null = default if after is None else after(default)
         except RefusedValueError as error:
             raise TransformRefusedError(f"transform default: {error.reason}") from None
-        return lambda value: of_null if value is None else run(value)
+        return (lambda value: of_null if value is None else run(value)), of_null
     if field.required:
 
         def required(value: Any) -> Any:
@@ -158,13 +173,14 @@ def _decoder(steps: list[Step | None], field: FieldSpec, default: object, defaul
                 raise RefusedValueError(f"field {field.name}", "is required and the column is NULL")
             return run(value)
 
-        return required
-    return lambda value: None if value is None else run(value)
+        return required, None
+    return (lambda value: None if value is None else run(value)), None
 
 
 def _encoder(
     steps: list[Step | None], where: str, column: Column, field: FieldSpec, default: object
-) -> Callable[[Any], Any]:
+) -> tuple[Callable[[Any], Any], bool]:
+    """The encoder, and whether it refuses a field without a value."""
     run = compose([step for step in reversed(steps) if step is not None])
     assert run is not None  # a wire form is always checked
     refusal = None
@@ -175,14 +191,14 @@ def _encoder(
     elif not column.nullable:
         refusal = "the column is NOT NULL and the field has no value"
     if refusal is None:
-        return lambda value: None if value is None else run(value)
+        return (lambda value: None if value is None else run(value)), False
 
     def encode(value: Any) -> Any:
         if value is None:
             raise RefusedValueError(where, refusal)
         return run(value)
 
-    return encode
+    return encode, True
 
 
 def _no_way_back(where: str, transform: str) -> Callable[[Any], NoReturn]:

@@ -35,10 +35,16 @@ class MappingRefusedError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ColumnCodec:
+    """`decode_many` and `encode_many` take a column of a batch. They may give back the list that they were given, and they raise
+    for the batch: which value it was is asked one by one.
+    """
+
     column: str
     field: str
     decode: Callable[[ChannelValue], WireValue]
     encode: Callable[[WireValue], ChannelValue]
+    decode_many: Callable[[list[ChannelValue]], list[WireValue]]
+    encode_many: Callable[[list[WireValue]], list[ChannelValue]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ What a constraint refuses raises `RefusedValueError`; nothing is rounded, cut or
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import decimal
 import re
@@ -27,6 +28,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
+from transforms.batches import Vectored, between, gate, shorter, single
 from transforms.kinds import PYTHON_CLASS, Kind, Step, kind_of_field
 from transforms.patterns import LONGEST_TEXT, PatternRefusedError, compile_pattern
 from transforms.specs import FieldSpec
@@ -44,10 +46,10 @@ _NUMBERS: Final = ("integer", "decimal", "float")
 
 @dataclass(frozen=True, slots=True)
 class FieldCodec:
-    """`check` is None where the type has no constraint; `to_wire` and `from_wire` are None where the forms are the same."""
+    """`checks` is empty where the type has no constraint; `to_wire` and `from_wire` are None where the forms are the same."""
 
     kind: Kind
-    check: Step | None
+    checks: tuple[Step, ...]
     to_wire: Step | None
     from_wire: Step | None
 
@@ -91,14 +93,14 @@ def field_codec(field: FieldSpec) -> FieldCodec:
         raise ValueError("; ".join(problems))
     kind = kind_of_field(field.type)
     to_wire, from_wire = _wire_forms(field, kind)
-    return FieldCodec(kind, _checker(field, kind), to_wire, from_wire)
+    return FieldCodec(kind, _checks(field, kind), to_wire, from_wire)
 
 
 def _refuse(field: FieldSpec, constraint: str, value: object) -> NoReturn:
     raise RefusedValueError(f"field {field.name}", f"{masked(value)} {constraint}")
 
 
-def _checker(field: FieldSpec, kind: Kind) -> Step | None:
+def _checks(field: FieldSpec, kind: Kind) -> tuple[Step, ...]:
     checks: list[Step] = []
     if kind == "decimal":
         checks.append(_decimal_form(field))
@@ -110,13 +112,14 @@ def _checker(field: FieldSpec, kind: Kind) -> Step | None:
         checks.append(_labels(field) if kind == "set" else _one_of(field))
     if field.pattern is not None:
         checks.append(_matching(field, field.pattern))
-    return compose(checks)
+    return tuple(checks)
 
 
 def compose(steps: list[Step]) -> Step | None:
     """Join steps into one function; None for none of them."""
     if not steps:
         return None
+    steps = [single(step) for step in steps]
     if len(steps) == 1:
         return steps[0]
     if len(steps) == 2:
@@ -156,7 +159,19 @@ def _decimal_form(field: FieldSpec) -> Step:
             _refuse(field, f"has more than {whole_digits} digits before the point", value)
         return value
 
-    return check
+    if quantum is None:
+        return check
+    bound = None if whole_digits is None else decimal.Decimal(1).scaleb(whole_digits)
+
+    def many(values: list[Any]) -> list[Any]:
+        with contextlib.suppress(ArithmeticError):  # infinity, NaN, too many digits: the value says it itself
+            made = [quantize(value, quantum) for value in values]
+            if min(made) > 0 and (bound is None or max(made) < bound):  # not a zero, which may have a sign
+                return made
+        return list(map(check, values))
+
+    quantize = EXACT.quantize
+    return Vectored(check, many)
 
 
 def plain(value: decimal.Decimal) -> decimal.Decimal:
@@ -177,7 +192,7 @@ def _within(field: FieldSpec) -> Step:
             _refuse(field, f"is more than the maximum {most}", value)
         return value
 
-    return check
+    return check if field.type == "float" else gate(check, between(least, most))
 
 
 def _not_longer(field: FieldSpec, limit: int, unit: str) -> Step:
@@ -186,7 +201,7 @@ def _not_longer(field: FieldSpec, limit: int, unit: str) -> Step:
             _refuse(field, f"is longer than max_length {limit} ({len(value)} {unit})", value)
         return value
 
-    return check
+    return gate(check, shorter(limit))
 
 
 def _one_of(field: FieldSpec) -> Step:
@@ -197,7 +212,7 @@ def _one_of(field: FieldSpec) -> Step:
             _refuse(field, "is not one of its values", value)
         return value
 
-    return check
+    return gate(check, values.issuperset)
 
 
 def _labels(field: FieldSpec) -> Step:
@@ -222,7 +237,8 @@ def _matching(field: FieldSpec, pattern: str) -> Step:
             _refuse(field, "does not match its pattern", value)
         return value
 
-    return check
+    short = shorter(LONGEST_TEXT)
+    return gate(check, lambda values: short(values) and all(map(fullmatch, values)))
 
 
 def _wire_forms(field: FieldSpec, kind: Kind) -> tuple[Step | None, Step]:
@@ -235,7 +251,13 @@ def _wire_forms(field: FieldSpec, kind: Kind) -> tuple[Step | None, Step]:
             except (ValueError, ArithmeticError):
                 _refuse(field, f"came in a form that is not a {field.type}", value)
 
-        return from_wire
+        def many(values: list[Any]) -> list[Any]:
+            if set(map(type, values)) == {wire_class}:
+                with contextlib.suppress(ValueError, ArithmeticError):
+                    return list(map(parse, values))
+            return list(map(from_wire, values))
+
+        return Vectored(from_wire, many)
 
     def same(wire_class: type) -> Step:
         def from_wire(value: Any) -> Any:
@@ -243,15 +265,18 @@ def _wire_forms(field: FieldSpec, kind: Kind) -> tuple[Step | None, Step]:
                 return value
             _refuse(field, f"came as {type(value).__name__} in the change log: not a {field.type}", value)
 
-        return from_wire
+        return gate(from_wire, lambda values: set(map(type, values)) == {wire_class})
 
     match kind:
         case "text" | "float" | "boolean" | "bytes" | "json":
             return None, same(PYTHON_CLASS[kind])
         case "integer":
-            return _integer_to_wire, _integer_from_wire(field)
+            in_range = between(_WIRE_INT_MIN, _WIRE_INT_MAX)
+            return gate(_integer_to_wire, in_range), _integer_from_wire(field)
         case "decimal":
-            return _decimal_to_wire, guarded(_exact_decimal)
+            # Up to six decimals, str writes no exponent.
+            short = field.scale is not None and field.scale <= 6
+            return (str if short else _decimal_to_wire), guarded(_exact_decimal)
         case "date":
             return dt.date.isoformat, guarded(dt.date.fromisoformat)
         case "time":
@@ -280,7 +305,7 @@ def _integer_from_wire(field: FieldSpec) -> Step:
             return int(value)
         _refuse(field, f"came as {type(value).__name__} in the change log: not an integer", value)
 
-    return from_wire
+    return gate(from_wire, lambda values: set(map(type, values)) == {int})
 
 
 def _decimal_to_wire(value: decimal.Decimal) -> str:
@@ -303,6 +328,8 @@ def _naive(text: str) -> dt.datetime:
 
 def _aware(text: str) -> dt.datetime:
     value = dt.datetime.fromisoformat(text)
+    if value.tzinfo is dt.UTC:
+        return value
     if value.tzinfo is None:
         raise ValueError("has no zone")
     return value.astimezone(dt.UTC)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cdc.apply.encoding import Encoder
+from cdc.apply.encoding import Encoder, Outcome
 from cdc.apply.parking import ParkedKeys, keys_of, parked_row
 from cdc.errors import HaltError
 from cdc.model import Change, Entry, Layout
@@ -51,6 +51,7 @@ class BatchMaker:
     def make(self, entries: Sequence[Entry], known: Mapping[str, Progress]) -> Batch:
         """Raises HaltError where a mapping with `on_error: halt` meets a change that it would have to park."""
         batch = Batch()
+        taken = batch.origins
         for entry in entries:
             progress = Progress(entry.order, entry.end, entry.last, entry.hlc)
             batch.reached[entry.channel] = progress
@@ -59,11 +60,17 @@ class BatchMaker:
             at = batch.written.get(entry.channel) or known.get(entry.channel)
             done = at.end if at is not None and at.order == entry.order else 0
             batch.written[entry.channel] = progress
-            before = len(batch.writes)
             for change in entry.changes:
                 if change.index >= done:
-                    self._add(batch, entry, entry.layouts[change.layout], change)
-            batch.transactions += entry.last and len(batch.writes) > before
+                    layout = entry.layouts[change.layout]
+                    if self._encoder.mapping_of(layout) is not None:
+                        taken.append((entry, layout, change))
+        outcomes = self._encoder.encode_all([(layout, change) for _, layout, change in taken])
+        counted = None
+        for (entry, layout, change), outcome in zip(taken, outcomes, strict=True):
+            if self._add(batch, entry, layout, change, outcome) and entry.last and entry is not counted:
+                counted = entry
+                batch.transactions += 1
         return batch
 
     def park(self, batch: Batch, rejections: Sequence[Rejection]) -> list[ParkedRow]:
@@ -76,21 +83,18 @@ class BatchMaker:
             rows.append(self._parked(spec, entry, layout, change, rejection.reason, rejection.error))
         return rows
 
-    def _add(self, batch: Batch, entry: Entry, layout: Layout, change: Change) -> None:
+    def _add(self, batch: Batch, entry: Entry, layout: Layout, change: Change, outcome: Outcome) -> bool:
+        """Whether the change is written."""
         spec = self._encoder.mapping_of(layout)
-        if spec is None:
-            return
+        assert spec is not None  # what nothing maps is not taken
         if (self._waiting or batch.waiting) and self._waits(batch, spec, layout, change):
             batch.park(self._parked(spec, entry, layout, change, "waiting", "an earlier change of this key is parked"))
-            return
-        try:
-            write = self._encoder.encode(layout, change, len(batch.origins))
-        except RefusedValueError as error:
-            batch.park(self._parked(spec, entry, layout, change, "refused", str(error)))
-            return
-        if write is not None:
-            batch.writes.append(write)
-            batch.origins.append((entry, layout, change))
+        elif isinstance(outcome, RefusedValueError):
+            batch.park(self._parked(spec, entry, layout, change, "refused", str(outcome)))
+        elif outcome is not None:
+            batch.writes.append(outcome)
+            return True
+        return False
 
     def _waits(self, batch: Batch, spec: MappingSpec, layout: Layout, change: Change) -> bool:
         """Whether the change's key, or the one that it moves its row to, has an earlier change parked."""

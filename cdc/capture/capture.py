@@ -14,7 +14,7 @@ import structlog
 from msgspec import structs
 
 from cdc import sabotage
-from cdc.capture.decoding import Decoder, Layouts
+from cdc.capture.decoding import Decoded, Decoder
 from cdc.capture.echoes import Echoes
 from cdc.capture.release import Release, ReleaseOptions
 from cdc.capture.state import CaptureState, first_checkpoint
@@ -26,7 +26,6 @@ from cdc.loop_guard import LoopGuard
 from cdc.model import Checkpoint, Entry, LogPart, Position
 from cdc.readers import LogBatch, Reader
 from cdc.store import Store
-from transforms.compiled import MappingRefusedError
 from transforms.tables import Engine
 
 POLL_SECONDS: Final = 0.2
@@ -97,7 +96,8 @@ class Capture:
             batch = self._parts.reader.read(POLL_SECONDS)
             self._tell_notices(batch)
             self._echoes.ask(batch.parts)
-            entries = [entry for part in batch.parts if (entry := self._assemble(part)) is not None]
+            decoded = self._parts.decoder.decode([part.rows for part in batch.parts])
+            entries = [e for part, of in zip(batch.parts, decoded, strict=True) if (e := self._assemble(part, of))]
             if self._open_order is None:
                 self._state.position = batch.reached
             self._publish(entries)
@@ -172,7 +172,7 @@ class Capture:
 
     # -- one transaction, or a part of one
 
-    def _assemble(self, part: LogPart) -> Entry | None:
+    def _assemble(self, part: LogPart, decoded: Decoded) -> Entry | None:
         """The entry to publish of a part; None for an echo, for what no mapping wants and for what is published already."""
         begins = part.order != self._open_order
         if begins and not part.last:
@@ -189,17 +189,16 @@ class Capture:
         hlc = self._state.stamp(part)
         if (part.order, part.end) <= self._last:
             return None
-        layouts = Layouts()
         published = self._last[1] if part.order == self._last[0] else 0  # of a heartbeat at the same place: 0
-        rows = part.rows if part.first >= published else [row for row in part.rows if row.index >= published]
-        try:
-            changes = self._parts.decoder.decode(rows, layouts)
-        except MappingRefusedError as error:
+        if decoded.error is not None:
             raise HaltError(
                 "SCHEMA_CHANGED",
-                f"{self._options.channel} at {part.resume.native}: {error}",
+                f"{self._options.channel} at {part.resume.native}: {decoded.error}",
                 "edit the mapping to fit the table",
-            ) from None
+            )
+        changes = decoded.changes
+        if part.first < published:
+            changes = [change for change in changes if change.index >= published]
         if sabotage.ACTIVE.kind:
             changes = sabotage.tampered(changes, sabotage.ACTIVE)
         self._options.probe("capture.decoded")
@@ -212,7 +211,7 @@ class Capture:
         state = self._state
         return Entry(
             state.channel, part.order, first, part.end, part.last, part.committed_at, hlc, part.transaction,
-            dict(state.seen), state.take_news(), layouts.all(), tuple(changes),
+            dict(state.seen), state.take_news(), decoded.layouts.all(), tuple(changes),
         )  # fmt: skip
 
     # -- handing on, and letting go

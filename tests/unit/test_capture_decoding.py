@@ -1,8 +1,10 @@
 """Row changes become changes of the dictionary: only what changed, no no-ops, and what has no form is refused, not skipped."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cdc.capture.decoding import Decoder, Layouts
+from cdc.capture.decoding import Decoder
 from cdc.model import Layout, RowChange
 from transforms import ABSENT, Unrepresentable
 from transforms.specs import ColumnSpec, EntitySpec, FieldSpec, MappingSpec
@@ -26,8 +28,9 @@ TABLE = Table("shop", "members", (
 
 
 def decode(*rows, table=TABLE):
-    layouts = Layouts()
-    return Decoder([SPEC], "shop").decode([RowChange(table, *row) for row in rows], layouts), layouts.all()
+    (decoded,) = Decoder([SPEC], "shop").decode([[RowChange(table, *row) for row in rows]])
+    assert decoded.error is None
+    return decoded.changes, decoded.layouts.all()
 
 
 def test_an_insert_carries_every_mapped_field():
@@ -83,17 +86,63 @@ def test_null_and_zero_true_and_one_are_different():
 def test_a_new_layout_of_the_table_is_compiled_anew():
     decoder = Decoder([SPEC], "shop")
     wider = Table("shop", "members", (column("extra", "int"), *TABLE.columns))
-    layouts = Layouts()
-    changes = decoder.decode(
+    (decoded,) = decoder.decode(
         [
-            RowChange(TABLE, "insert", 0, None, (1, 9, "x", 5, None)),
-            RowChange(wider, "insert", 1, None, (0, 2, 9, "y", 5, None)),
-        ],
-        layouts,
+            [
+                RowChange(TABLE, "insert", 0, None, (1, 9, "x", 5, None)),
+                RowChange(wider, "insert", 1, None, (0, 2, 9, "y", 5, None)),
+            ]
+        ]
     )
-    assert [c.key for c in changes] == [(1,), (2,)]
-    assert len(layouts.all()) == 1
+    assert [c.key for c in decoded.changes] == [(1,), (2,)]
+    assert len(decoded.layouts.all()) == 1
 
 
 def test_rows_of_other_tables_are_not_mapped():
     assert decode(("insert", 0, None, (1, 9, "x", 5, None)), table=Table("other", "members", TABLE.columns)) == ([], ())
+
+
+_values = st.tuples(
+    st.integers(1, 3), st.integers(0, 1),
+    st.one_of(st.none(), st.text(max_size=3), st.just(ABSENT)), st.one_of(st.none(), st.integers(0, 3)),
+    st.one_of(st.none(), st.dates(), st.just(Unrepresentable("0000-00-00 is not a date"))),
+)  # fmt: skip
+_rows = st.one_of(
+    st.tuples(st.just("insert"), st.none(), _values), st.tuples(st.just("delete"), _values, st.none()),
+    st.tuples(st.just("update"), st.one_of(st.none(), _values), _values),
+)  # fmt: skip
+
+
+@given(st.lists(st.lists(st.tuples(_rows, st.booleans()), max_size=6), max_size=4))
+def test_rows_decoded_together_are_what_they_are_one_by_one(parts):
+    wider = Table("shop", "members", (column("extra", "int"), *TABLE.columns))
+
+    def row(index, op, before, after, is_wide):
+        def image(values):
+            return values if values is None or not is_wide else (0, *values)
+
+        return RowChange(wider if is_wide else TABLE, op, index, image(before), image(after))
+
+    batch = [[row(n, *found, wide) for n, (found, wide) in enumerate(part)] for part in parts]
+    decoder = Decoder([SPEC], "shop")
+    together = decoder.decode(batch)
+    for part, decoded in zip(batch, together, strict=True):
+        singly = [found for one in part for found in decoder.decode([[one]])]
+
+        def told(of):
+            return [
+                (of.layouts.all()[c.layout], c.op, c.index, c.key, c.values, c.before, c.refused) for c in of.changes
+            ]
+
+        assert told(decoded) == [change for one in singly for change in told(one)]
+
+
+def test_a_table_that_no_longer_fits_stops_the_parts_it_is_in_only():
+    gone = Table("shop", "members", TABLE.columns[:3])
+    first, second, third = Decoder([SPEC], "shop").decode([
+        [RowChange(TABLE, "insert", 0, None, (1, 9, "x", 5, None))],
+        [RowChange(gone, "insert", 0, None, (1, 9, "x"))],
+        [RowChange(TABLE, "delete", 0, (1, 9, "x", 5, None), None)],
+    ])  # fmt: skip
+    assert (first.error, third.error, len(first.changes), len(third.changes)) == (None, None, 1, 1)
+    assert "no column 'score'" in str(second.error)

@@ -129,6 +129,11 @@ def test_every_value_of_a_column_comes_back_as_it_was(engine, type_name, field_t
         again = compiled.encode(wire)
         assert again == value
         assert type(again) is type(value)
+        assert compiled.decode_many([value, None, value]) == [wire, None, wire]
+        assert compiled.decode_many([value, value]) == [wire, wire]
+        many = compiled.encode_many([wire, None, wire])
+        assert many == [again, None, again]
+        assert [type(one) for one in many[::2]] == [type(again)] * 2
 
     there_and_back()
     assert compiled.decode(None) is None
@@ -182,6 +187,8 @@ def test_every_value_of_a_column_comes_back_as_it_was(engine, type_name, field_t
 def test_what_a_column_cannot_hold_is_refused_with_its_name_and_type(engine, type_name, field_type, wire, options):
     with pytest.raises(RefusedValueError) as refused:
         codec(engine, type_name, field_type, **options).encode(wire)
+    with pytest.raises(RefusedValueError):
+        codec(engine, type_name, field_type, **options).encode_many([wire])
     assert refused.value.where.startswith((f"column c {type_name}", "field f"))
 
 
@@ -204,6 +211,8 @@ def test_what_a_column_cannot_hold_is_refused_with_its_name_and_type(engine, typ
 def test_what_a_field_cannot_hold_is_refused(engine, type_name, field_type, value, options):
     with pytest.raises(RefusedValueError):
         codec(engine, type_name, field_type, **options).decode(value)
+    with pytest.raises(RefusedValueError):
+        codec(engine, type_name, field_type, **options).decode_many([value])
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,9 @@ D = decimal.Decimal
 
 def check(field_type, value, **constraints):
     codec = field_codec(FieldSpec("f", field_type, **constraints))
-    return value if codec.check is None else codec.check(value)
+    for step in codec.checks:
+        value = step(value)
+    return value
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,230 @@
+"""How one mapping reads the rows of one table layout: column by column over a group of rows, row by row where one is unusual.
+
+Pure. Guards I6: a group in which anything is refused is read again row by row, and only the row in question is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter, ne
+from typing import Any, TypeAlias
+
+from cdc.model import Layout, Op, RowChange
+from transforms import compile_mapping
+from transforms.compiled import ColumnCodec
+from transforms.specs import MappingSpec
+from transforms.tables import Table
+from transforms.values import ABSENT, Absent, ChannelValue, RefusedValueError, WireValue
+
+Image: TypeAlias = tuple[ChannelValue, ...]
+Wire: TypeAlias = tuple[WireValue, ...]
+# A row's place in its group, and what a change is made of.
+Row: TypeAlias = tuple[int, Op, Wire, Wire, Wire]
+
+_before = attrgetter("before")
+_after = attrgetter("after")
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Rows that have one layout."""
+
+    layout: Layout
+    rows: Iterable[Row]
+    refused: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    at: int  # its place in the row
+    codec: ColumnCodec
+    differs: Callable[[Any, Any], bool]
+
+
+def row_plan(spec: MappingSpec, table: Table) -> RowPlan:
+    """Compile a mapping for a layout of its table. Raises transforms.MappingRefusedError."""
+    compiled = compile_mapping(spec, table, capture=True, apply=False)
+    places = {column.name: at for at, column in enumerate(table.columns)}
+
+    def columns(codecs: Sequence[ColumnCodec]) -> tuple[_Column, ...]:
+        found = []
+        for codec in codecs:
+            at = places[codec.column]
+            has_floats = table.columns[at].type.name in ("float", "double", "real", "float4", "float8")
+            found.append(_Column(at, codec, _float_differs if has_floats else ne))
+        return tuple(found)
+
+    return RowPlan(spec.name, spec.entity.name, columns(compiled.columns), columns(compiled.key))
+
+
+def _float_differs(one: ChannelValue, other: ChannelValue) -> bool:
+    """0.0 and -0.0 are two values, NaN is one."""
+    if isinstance(one, float) and isinstance(other, float):
+        return one.hex() != other.hex()
+    return one is not other and one != other
+
+
+class RowPlan:
+    """Decodes groups of rows of one table and one operation."""
+
+    def __init__(self, mapping: str, entity: str, columns: tuple[_Column, ...], key: tuple[_Column, ...]) -> None:
+        self._mapping = mapping
+        self._entity = entity
+        self._columns = columns
+        self._key = key
+        self._layouts: dict[tuple[str, ...], Layout] = {}
+        self._all = self._layout(columns)
+        self._nothing = self._layout(())
+
+    def decode(self, rows: Sequence[RowChange]) -> list[Stretch]:
+        """The stretches that the rows make; a row that changes nothing mapped is in none."""
+        places = range(len(rows))
+        match rows[0].op:
+            case "insert":
+                return self._written("insert", places, [None] * len(rows), list(map(_after, rows)))
+            case "delete":
+                return self._deleted(places, list(map(_before, rows)))
+            case "update":
+                return self._updated(places, list(map(_before, rows)), list(map(_after, rows)))
+
+    def _layout(self, columns: Sequence[_Column]) -> Layout:
+        """One object for equal layouts."""
+        fields = tuple(column.codec.field for column in columns)
+        return self._layouts.setdefault(fields, Layout(self._mapping, self._entity, fields))
+
+    # -- many rows
+
+    def _written(
+        self, op: Op, places: Sequence[int], befores: Sequence[Image | None], afters: Sequence[Image]
+    ) -> list[Stretch]:
+        """Rows of which every mapped field is told: inserts, and updates of which the log does not know what was before."""
+        try:
+            decoded = {
+                column.at: column.codec.decode_many([row[column.at] for row in afters]) for column in self._columns
+            }
+            keys = list(zip(*[self._decoded_once(column, decoded, afters) for column in self._key], strict=True))
+        except RefusedValueError:
+            return self._singly(op, places, befores, afters)
+        values = zip(*[decoded[column.at] for column in self._columns], strict=True)
+        return [
+            Stretch(self._all, [(at, op, key, value, ()) for at, key, value in zip(places, keys, values, strict=True)])
+        ]
+
+    @staticmethod
+    def _decoded_once(column: _Column, decoded: dict[int, list[WireValue]], images: Sequence[Image]) -> list[WireValue]:
+        known = decoded.get(column.at)
+        return column.codec.decode_many([row[column.at] for row in images]) if known is None else known
+
+    def _deleted(self, places: Sequence[int], befores: Sequence[Image]) -> list[Stretch]:
+        try:
+            keys = zip(*[c.codec.decode_many([row[c.at] for row in befores]) for c in self._key], strict=True)
+            return [Stretch(self._nothing, [(at, "delete", key, (), ()) for at, key in zip(places, keys, strict=True)])]
+        except RefusedValueError:
+            return self._singly("delete", places, befores, [None] * len(befores))
+
+    def _updated(
+        self, places: Sequence[int], befores: Sequence[Image | None], afters: Sequence[Image]
+    ) -> list[Stretch]:
+        """Rows with both images go by which columns differ; the others tell every field."""
+        if None in befores:
+            blind = [at for at, before in enumerate(befores) if before is None]
+            seeing = [at for at, before in enumerate(befores) if before is not None]
+            told = self._written(
+                "update", [places[at] for at in blind], [None] * len(blind), [afters[at] for at in blind]
+            )
+            return told + self._compared(
+                [places[at] for at in seeing], [b for b in befores if b is not None], [afters[at] for at in seeing]
+            )
+        return self._compared(places, [before for before in befores if before is not None], afters)
+
+    def _compared(self, places: Sequence[int], befores: Sequence[Image], afters: Sequence[Image]) -> list[Stretch]:
+        if not places:
+            return []
+        olds = list(zip(*befores, strict=True))
+        news = list(zip(*afters, strict=True))
+        differing = []
+        for column in self._columns:
+            old, new = olds[column.at], news[column.at]
+            if Absent in set(map(type, new)):
+                return self._singly("update", places, befores, afters)
+            differing.append(list(map(column.differs, old, new)))
+        groups: dict[tuple[bool, ...], list[int]] = {}
+        for at, mask in enumerate(zip(*differing, strict=True)):
+            if True in mask:
+                groups.setdefault(mask, []).append(at)
+        stretches = []
+        for mask, members in groups.items():
+            chosen = [column for column, differs in zip(self._columns, mask, strict=True) if differs]
+            stretches += self._changed(chosen, members, places, befores, afters)
+        return stretches
+
+    def _changed(
+        self, chosen: Sequence[_Column], members: Sequence[int], places: Sequence[int],
+        befores: Sequence[Image], afters: Sequence[Image],
+    ) -> list[Stretch]:  # fmt: skip
+        """Rows in which the same columns differ."""
+        whole = len(members) == len(befores)
+        old = befores if whole else [befores[at] for at in members]
+        new = afters if whole else [afters[at] for at in members]
+        at_places = places if whole else [places[at] for at in members]
+        try:
+            values = zip(*[c.codec.decode_many([row[c.at] for row in new]) for c in chosen], strict=True)
+            before = zip(*[c.codec.decode_many([row[c.at] for row in old]) for c in chosen], strict=True)
+            keys = zip(*[c.codec.decode_many([row[c.at] for row in old]) for c in self._key], strict=True)
+        except RefusedValueError:
+            return self._singly("update", at_places, old, new)
+        rows = zip(at_places, keys, values, before, strict=True)
+        return [Stretch(self._layout(chosen), [(at, "update", key, value, was) for at, key, value, was in rows])]
+
+    # -- one row
+
+    def _singly(
+        self, op: Op, places: Sequence[int], befores: Sequence[Image | None], afters: Sequence[Image | None]
+    ) -> list[Stretch]:
+        """Row by row: what cannot be decoded is refused by itself, what the log does not carry is left out."""
+        found = (self._one(op, at, before, after) for at, before, after in zip(places, befores, afters, strict=True))
+        return [stretch for stretch in found if stretch is not None]
+
+    def _one(self, op: Op, at: int, before: Image | None, after: Image | None) -> Stretch | None:
+        chosen = self._chosen(op, before, after)
+        if op == "update" and not chosen:
+            return None
+        key: Wire = ()
+        try:
+            key = tuple(column.codec.decode(_key_value(column, before, after)) for column in self._key)
+            values = tuple(column.codec.decode(after[column.at]) for column in chosen) if after is not None else ()
+        except RefusedValueError as error:
+            return Stretch(self._nothing, [(at, op, key, (), ())], str(error))
+        was = _before_values(chosen, before) if op == "update" else ()
+        return Stretch(self._layout(chosen), [(at, op, key, values, was)])
+
+    def _chosen(self, op: Op, before: Image | None, after: Image | None) -> Sequence[_Column]:
+        """The columns whose values the change carries."""
+        if after is None:
+            return ()
+        there = [column for column in self._columns if after[column.at] is not ABSENT]
+        if op == "insert" or before is None:
+            return there
+        return [c for c in there if before[c.at] is ABSENT or c.differs(before[c.at], after[c.at])]
+
+
+def _key_value(column: _Column, before: Image | None, after: Image | None) -> ChannelValue:
+    """A key column's value before the change; the log leaves it out of the old tuple only where it did not change."""
+    for image in (before, after):
+        if image is not None and image[column.at] is not ABSENT:
+            return image[column.at]
+    raise RefusedValueError(column.codec.field, "the log does not carry this key column")
+
+
+def _before_values(chosen: Sequence[_Column], before: Image | None) -> Wire:
+    """The values before, of the same fields; empty where the log does not have all of them or one has no exact form."""
+    if before is None or any(before[column.at] is ABSENT for column in chosen):
+        return ()
+    try:
+        return tuple(column.codec.decode(before[column.at]) for column in chosen)
+    except RefusedValueError:
+        return ()  # what was there before could not be represented; what is there now can
+
+
+__all__ = ["RowPlan", "Stretch", "row_plan"]
