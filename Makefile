@@ -8,7 +8,7 @@ ARGS ?=
 compile := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
     $(ARGS)
 
-.PHONY: help setup dev servers mysql9 browser demo test soak check lock clean
+.PHONY: help setup dev servers mysql9 browser demo test soak check bench peers lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## */  make \1\t/' | expand -t 18
@@ -44,10 +44,18 @@ check: dev ## ruff, formatting, mypy, import rules
 	done; \
 	exit $$status
 
+# make bench ARGS="write --quick"; what there is to measure: bench/README.md
+bench: dev servers mysql9 peers ## benchmarks beside peers, with servers of their own; ARGS="read --quick --json"
+	$(python) -m bench $(or $(ARGS),read)
+
+peers: dev ## the peers that benchmarks compare with, into bench/peers/.venv (Debezium, which needs a JVM)
+	@bench/peers/install
+
 # `make lock ARGS=--upgrade` takes newer versions; without it, versions stay where the .in files allow.
 lock: dev ## write the lock files anew from the .in files, with hashes
 	$(compile) -o requirements.lock requirements.in
 	$(compile) --constraint requirements.lock -o requirements-dev.lock requirements-dev.in
+	$(compile) -o bench/peers/requirements-peers.lock bench/peers/requirements-peers.in
 
 clean: ## remove .venv and all caches; never var/, where a deployment keeps its state
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
