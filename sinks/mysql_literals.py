@@ -25,14 +25,16 @@ from sinks.value_checks import (
     single_of,
     without_zone,
 )
-from transforms.tables import Column
+from transforms.tables import GEOMETRIES, Column
 from transforms.values import ChannelValue
 
 Encoder: TypeAlias = Callable[[ChannelValue], str]
 
 _INTEGERS: Final = frozenset({"tinyint", "smallint", "mediumint", "int", "integer", "bigint", "bit"})
-_TEXTS: Final = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext"})
-_BINARIES: Final = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
+_TEXTS: Final = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "inet4", "inet6"})
+_BINARIES: Final = frozenset(
+    {"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "vector", *GEOMETRIES}
+)
 _PLAIN: Final = re.compile(r"[^'\\\x00-\x1f\x7f]*").fullmatch
 _MOST_TIME_MICROSECONDS: Final = (838 * 3600 + 59 * 60 + 59) * 1_000_000
 

@@ -10,37 +10,26 @@ import contextlib
 import datetime as dt
 import decimal
 import math
-import re
 import struct
 from operator import attrgetter
 from typing import Any, Final, NoReturn
 
-from transforms.batches import Vectored, ascii_only, between, gate, shorter
+from transforms.batches import Vectored, between, gate
 from transforms.fields import EXACT
 from transforms.json_text import beyond_doubles, holds_nul
 from transforms.kinds import Step
 from transforms.tables import ColumnType
+from transforms.text_limits import at_most
 from transforms.values import RefusedValueError, masked
 
 _INTEGER_BITS: Final = {
     "tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "integer": 32, "bigint": 64, "int2": 16, "int4": 32, "int8": 64,
 }  # fmt: skip
-_TEXT_BYTES: Final = {"tinytext": 255, "text": 65_535, "mediumtext": 2**24 - 1, "longtext": 2**32 - 1}
 _BLOB_BYTES: Final = {"tinyblob": 255, "blob": 65_535, "mediumblob": 2**24 - 1, "longblob": 2**32 - 1}
 _LONGEST_TIME: Final = dt.timedelta(hours=838, minutes=59, seconds=59)
 # MySQL manual, "The DATE, DATETIME, and TIMESTAMP Types": the range of timestamp. Zero seconds is the zero date.
 _TIMESTAMP_FIRST: Final = dt.datetime(1970, 1, 1, 0, 0, 1, tzinfo=dt.UTC)
 _TIMESTAMP_LAST: Final = dt.datetime(2038, 1, 19, 3, 14, 7, 999999, tzinfo=dt.UTC)
-_FOUR_BYTES: Final = re.compile("[\U00010000-\U0010ffff]")
-# Python's codecs for MySQL's character sets, where a character set does not hold all of Unicode.
-_CODECS: Final = {
-    "ascii": "ascii", "gbk": "gbk", "gb2312": "gb2312", "big5": "big5", "sjis": "shift_jis", "cp932": "cp932",
-    "euckr": "euc_kr", "ujis": "euc_jp", "latin2": "iso8859_2", "latin5": "iso8859_9", "latin7": "iso8859_13",
-    "greek": "iso8859_7", "hebrew": "iso8859_8", "koi8r": "koi8_r", "koi8u": "koi8_u", "cp1250": "cp1250",
-    "cp1251": "cp1251", "cp1256": "cp1256", "cp1257": "cp1257", "cp850": "cp850", "cp852": "cp852", "cp866": "cp866",
-    "tis620": "tis_620",
-}  # fmt: skip
-_LATIN1_HOLES: Final = frozenset("\x81\x8d\x8f\x90\x9d")
 
 
 def _refuse(where: str, value: object, why: str) -> NoReturn:
@@ -195,103 +184,26 @@ def shortest_of_four_bytes(value: float) -> float | None:
     return float(f"{exact:.9g}")
 
 
-def text(column_type: ColumnType, where: str) -> list[Step]:
-    if column_type.engine == "postgresql" and column_type.kind == "enum":
-        return []  # the server knows the labels that were added since, and refuses all others itself
-    if column_type.labels is not None:
-        return [_one_label(column_type.labels, where)]
-    steps: list[Step] = []
-    if column_type.engine == "postgresql":
-        steps.append(_without_nul(where))
-    else:
-        steps.extend(_in_charset(column_type.charset, where))
-        if column_type.name in _TEXT_BYTES:
-            steps.append(_at_most_bytes(_TEXT_BYTES[column_type.name], where))
-    if column_type.name in ("char", "bpchar"):
-        steps.append(_no_trailing_spaces(where))
-    if column_type.length is not None and column_type.name in ("char", "varchar", "bpchar"):
-        steps.append(_at_most(column_type.length, "characters", where))
-    return steps
-
-
-def _one_label(labels: tuple[str, ...], where: str) -> Step:
-    known = frozenset(labels)
-
-    def step(value: str) -> str:
-        if value in known:
-            return value
-        _refuse(where, value, "is not a label of this enum")
-
-    return gate(step, known.issuperset)
-
-
-def _without_nul(where: str) -> Step:
-    def step(value: str) -> str:
-        if "\0" in value:
-            _refuse(where, value.replace("\0", ""), "holds a NUL character, which PostgreSQL does not store")
-        return value
-
-    return gate(step, lambda values: "\0" not in "".join(values))
-
-
-def _in_charset(charset: str | None, where: str) -> list[Step]:
-    if charset in ("utf8", "utf8mb3", "ucs2"):
-
-        def three_bytes(value: str) -> str:
-            if not value.isascii() and _FOUR_BYTES.search(value):
-                _refuse(where, value, f"holds a character outside {charset} (such as an emoji)")
-            return value
-
-        return [gate(three_bytes, ascii_only)]
-    codec = "cp1252" if charset == "latin1" else _CODECS.get(charset or "")
-    if codec is None:
-        return []
-
-    def encodable(value: str) -> str:
-        if value.isascii():
-            return value
-        try:
-            tried = value.translate(dict.fromkeys(map(ord, _LATIN1_HOLES), "x")) if codec == "cp1252" else value
-            tried.encode(codec)
-        except UnicodeEncodeError:
-            _refuse(where, value, f"holds a character outside {charset}")
-        return value
-
-    return [gate(encodable, ascii_only)]
-
-
-def _at_most_bytes(limit: int, where: str) -> Step:
-    def step(value: str) -> str:
-        if len(value) * 4 > limit and len(value.encode()) > limit:
-            _refuse(where, value, f"is longer than {limit} bytes")
-        return value
-
-    return gate(step, shorter(limit // 4))
-
-
-def _no_trailing_spaces(where: str) -> Step:
-    def step(value: str) -> str:
-        if value.endswith(" "):
-            _refuse(where, value, "ends with a space, which a char column does not keep")
-        return value
-
-    return step
-
-
-def _at_most(limit: int, unit: str, where: str) -> Step:
-    def step(value: Any) -> Any:
-        if len(value) > limit:
-            _refuse(where, value, f"is longer than {limit} {unit} ({len(value)})")
-        return value
-
-    return gate(step, shorter(limit))
-
-
 def binary(column_type: ColumnType, where: str) -> list[Step]:
     if column_type.name == "binary":
         return [_exactly(column_type.length or 1, where)]
+    if column_type.name == "vector":
+        return [_vector(column_type.length, where)]
     limit = _BLOB_BYTES.get(column_type.name, column_type.length)
-    return [] if limit is None or column_type.engine == "postgresql" else [_at_most(limit, "bytes", where)]
+    return [] if limit is None or column_type.engine == "postgresql" else [at_most(limit, "bytes", where)]
+
+
+def _vector(limit: int | None, where: str) -> Step:
+    """MySQL's vector: at least one finite 4-byte float."""
+
+    def step(value: bytes) -> bytes:
+        if not value or len(value) % 4 or (limit is not None and len(value) > limit):
+            _refuse(where, value, "is not a vector of this column: 4-byte floats")
+        if not all(map(math.isfinite, struct.unpack(f"<{len(value) // 4}f", value))):
+            _refuse(where, value, "holds a float that is not finite")
+        return value
+
+    return step
 
 
 def _exactly(length: int, where: str) -> Step:

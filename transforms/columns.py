@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from transforms import column_limits as limits
+from transforms import text_limits
 from transforms.batches import gate
 from transforms.kinds import PYTHON_CLASS, Kind, Step
-from transforms.tables import Column, ColumnType
+from transforms.tables import GEOMETRIES, Column, ColumnType
 from transforms.values import RefusedValueError, Unrepresentable, masked
 
 
@@ -47,8 +48,12 @@ _MYSQL_KINDS: Final[dict[str, Kind]] = {
     "datetime": "datetime",
     "timestamp": "instant",
     "json": "json",
+    **dict.fromkeys((*GEOMETRIES, "vector"), "bytes"),
     "uuid": "uuid",
+    "inet4": "text",
+    "inet6": "text",
 }
+_ONE_ENGINE_ONLY: Final = {"uuid": "mariadb", "inet4": "mariadb", "inet6": "mariadb", "vector": "mysql"}
 _POSTGRESQL_KINDS: Final[dict[str, Kind]] = {
     **dict.fromkeys(("int2", "int4", "int8"), "integer"),
     "numeric": "decimal",
@@ -75,7 +80,7 @@ def kind_of_column(column_type: ColumnType) -> Kind:
             kind = _POSTGRESQL_KINDS.get(column_type.name)
     elif column_type.engine in ("mysql", "mariadb"):
         kind = _MYSQL_KINDS.get(column_type.name)
-        if column_type.name == "uuid" and column_type.engine == "mysql":
+        if _ONE_ENGINE_ONLY.get(column_type.name, column_type.engine) != column_type.engine:
             kind = None
     if kind is None:
         what = "" if column_type.kind in ("base", "enum") else f" ({column_type.kind})"
@@ -148,7 +153,7 @@ def _writing(column_type: ColumnType, kind: Kind, where: str) -> list[Step]:
         "integer": limits.integer,
         "decimal": limits.exact_decimal,
         "float": limits.floating,
-        "text": limits.text,
+        "text": text_limits.text,
         "bytes": limits.binary,
         "json": limits.json,
         "set": limits.labels,

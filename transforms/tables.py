@@ -7,9 +7,13 @@ decode with the old layout); a sink builds one from the catalog.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 Engine: TypeAlias = Literal["mysql", "mariadb", "postgresql", "sqlite"]
+# What MySQL and MariaDB call their spatial types in the catalog; in the log all of them are `geometry`.
+GEOMETRIES: Final = frozenset({
+    "geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon", "geomcollection", "geometrycollection",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

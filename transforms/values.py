@@ -17,6 +17,9 @@ server or its session settings:
     timestamp (MySQL), timestamptz                   aware datetime.datetime in UTC
     json, jsonb           str: canonical JSON text (see `transforms.json_text`)
     uuid                  uuid.UUID
+    geometry (MySQL, MariaDB)   bytes as stored: the SRID in four bytes, little-endian, then WKB in the axis order of the storage
+    vector (MySQL)        bytes: 4-byte floats, little-endian
+    inet4, inet6 (MariaDB)      str as MariaDB writes them (`transforms.inet`)
 
 `None` is NULL. `ABSENT` says that the log did not carry the column at all (an unchanged TOAST value, a minimal row
 image): leave it alone, never NULL. `Unrepresentable` is a value that exists in the channel and has no exact form here

@@ -18,6 +18,7 @@ from cdc.readers import binlog_types as types
 from cdc.readers import binlog_values as values
 from cdc.readers.binlog_text import decode_latin1
 from cdc.readers.binlog_types import LogColumn
+from transforms.mysql_charsets import decoder, exact_codec
 from transforms.values import ABSENT, ChannelValue
 
 Row: TypeAlias = tuple[ChannelValue, ...]
@@ -154,19 +155,32 @@ class _Code:
     def _variable(self, i: int) -> list[str]:
         column = self.columns[i]
         raw = "body[at:at + n]"
+        if column.code in types.COMPRESSED:
+            raw = f"values.decompressed({raw})"
         if column.code == types.JSON:
             return [f"c{i} = values.{'careful_json_value' if self.careful else 'json_value'}({raw})"]
-        if column.type_name == "uuid":
-            return [f"c{i} = values.uuid_value({raw})"]
+        if column.catalog_name in ("uuid", "inet4", "inet6"):
+            return [f"c{i} = values.{column.catalog_name}_value({raw})"]
+        if column.code in (types.GEOMETRY, types.VECTOR):
+            return [f"c{i} = {raw}"]
         if column.is_binary:
             # BINARY(n) is padded with zeros, which the log leaves out.
             padding = f'.ljust({column.length}, b"\\0")' if column.code == types.STRING else ""
             return [f"c{i} = {raw}{padding}"]
         if self.careful:
             return [f"c{i} = values.text_value({raw}, {column.charset!r})"]
-        if column.charset == "latin1":
-            return [f"c{i} = latin1({raw})"]
-        return [f"c{i} = {raw}.decode({'' if column.charset != 'ascii' else chr(34) + 'ascii' + chr(34)})"]
+        return [f"c{i} = {self._decoded(raw, column.charset or '')}"]
+
+    def _decoded(self, raw: str, charset: str) -> str:
+        """Text in a character set: by Python's codec where that is exactly it."""
+        codec = exact_codec(charset)
+        if codec == "utf-8":
+            return f"{raw}.decode()"  # the fastest, as most text is
+        if codec is not None:
+            return f'{raw}.decode("{codec}")'
+        name = charset if charset == "latin1" else f"text_{charset}"
+        self.names.setdefault(name, decoder(charset))
+        return f"{name}({raw})"
 
     def _fixed(self, i: int, size: int) -> tuple[str, list[str], list[str]]:
         """The struct's format, its targets, and what makes the value of them."""

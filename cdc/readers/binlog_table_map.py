@@ -14,6 +14,7 @@ from cdc.readers import binlog_types as types
 from cdc.readers.binlog_events import exactly, length_encoded
 from cdc.readers.binlog_text import decode_text
 from cdc.readers.binlog_types import Form, LogColumn
+from transforms.mysql_charsets import CHARSETS
 from transforms.tables import Engine, Table
 
 SIGNEDNESS, DEFAULT_CHARSET, COLUMN_CHARSET, COLUMN_NAME, SET_LABELS, ENUM_LABELS = 1, 2, 3, 4, 5, 6
@@ -66,8 +67,11 @@ def table_name(body: bytes) -> TableName:
     )
 
 
-def table_map(body: bytes, collations: Mapping[int, str]) -> TableMap:
-    """Parse a TABLE_MAP body; `collations` maps collation ids to character sets. Raises one of MALFORMED."""
+def table_map(body: bytes, collations: Mapping[int, str], engine: Engine = "mysql") -> TableMap:
+    """Parse a TABLE_MAP body; `collations` maps collation ids to character sets. Raises one of MALFORMED.
+
+    The engines differ in which columns have a character set in the metadata: for MariaDB, geometry has one too.
+    """
     name = table_name(body)
     count, at = length_encoded(body, name.end)
     if not 1 <= count <= _COLUMNS_LIMIT:
@@ -81,7 +85,7 @@ def table_map(body: bytes, collations: Mapping[int, str]) -> TableMap:
     if meta.names and len(meta.names) != count:
         raise ValueError(f"{len(meta.names)} names for {count} columns")
     unsigned = _unsigned(forms, meta)
-    charsets = _charsets(forms, meta, collations)
+    charsets = _charsets(forms, meta, collations, engine)
     labels = {types.ENUM: iter(meta.labels.get(ENUM_LABELS, [])), types.SET: iter(meta.labels.get(SET_LABELS, []))}
     columns = []
     for i, shape in enumerate(forms):
@@ -183,8 +187,9 @@ def _unsigned(forms: list[Form], meta: _Metadata) -> list[bool]:
     return unsigned
 
 
-def _charsets(forms: list[Form], meta: _Metadata, collations: Mapping[int, str]) -> list[str | None]:
-    texts = [i for i, s in enumerate(forms) if s.code in _CHARACTER]
+def _charsets(forms: list[Form], meta: _Metadata, collations: Mapping[int, str], engine: Engine) -> list[str | None]:
+    counted = _CHARACTER | {types.GEOMETRY} if engine == "mariadb" else _CHARACTER
+    texts = [i for i, s in enumerate(forms) if s.code in counted]
     labelled = [i for i, s in enumerate(forms) if s.code in (types.ENUM, types.SET)]
     charsets: list[str | None] = [None] * len(forms)
     for columns, default, each in (
@@ -210,8 +215,10 @@ _CHARACTER: Final = frozenset(
 
 
 def _labels(raw: list[bytes] | None, charset: str | None) -> tuple[str, ...] | None:
-    if raw is None:
+    """None where they cannot be text: the column is refused where it is mapped, and nobody reads them else."""
+    if raw is None or charset not in CHARSETS:
         return None
-    if charset not in types.CHARSETS:
-        return tuple(label.decode("latin-1") for label in raw)  # refused by its character set before anybody reads them
-    return tuple(decode_text(label, charset) for label in raw)
+    try:
+        return tuple(decode_text(label, charset) for label in raw)
+    except UnicodeDecodeError:
+        return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from transforms.mysql_charsets import CHARSETS, longest_character
 from transforms.tables import Column, ColumnType, Engine
 
 TINY, SHORT, LONG, FLOAT, DOUBLE, OLD_TIMESTAMP, LONGLONG, INT24, DATE = 1, 2, 3, 4, 5, 7, 8, 9, 10
@@ -29,10 +30,8 @@ _NAMES: Final = {
 }  # fmt: skip
 _BLOB_NAMES: Final = {1: "tiny", 2: "", 3: "medium", 4: "long"}
 _PACKED_DIGITS: Final = (0, 1, 1, 2, 2, 3, 3, 4, 4, 4)  # bytes that so many decimal digits take
-_BYTES_PER_CHARACTER: Final = {"utf8mb4": 4, "utf8mb3": 3}
-
-CHARSETS: Final = frozenset({"utf8mb4", "utf8mb3", "ascii", "latin1", "binary"})
-BINARY_COLLATION: Final = 63
+_OF_THE_CATALOG: Final = frozenset({"uuid", "inet4", "inet6", "binary", "char"})
+COMPRESSED: Final = frozenset({COMPRESSED_BLOB, COMPRESSED_VARCHAR})  # MariaDB's
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ class LogColumn:
 
     @property
     def is_text(self) -> bool:
-        return self.code in (VARCHAR, STRING, BLOB)
+        return self.code in (VARCHAR, STRING, BLOB, COMPRESSED_BLOB, COMPRESSED_VARCHAR)
 
     @property
     def is_binary(self) -> bool:
@@ -67,14 +66,12 @@ class LogColumn:
     def type_name(self) -> str:
         if self.catalog_name is not None:
             return self.catalog_name
-        if self.code == VARCHAR:
+        if self.code in (VARCHAR, COMPRESSED_VARCHAR):
             return "varbinary" if self.is_binary else "varchar"
         if self.code == STRING:
             return "binary" if self.is_binary else "char"
-        if self.code == BLOB:
+        if self.code in (BLOB, COMPRESSED_BLOB):
             return _BLOB_NAMES[self.prefix] + ("blob" if self.is_binary else "text")
-        if self.code in (COMPRESSED_BLOB, COMPRESSED_VARCHAR):
-            return "a COMPRESSED column"
         return _NAMES.get(self.code, f"type {self.code}")
 
     @property
@@ -82,19 +79,21 @@ class LogColumn:
         """Why it cannot be decoded yet, or None."""
         if self.code in (OLD_TIME, OLD_TIMESTAMP, OLD_DATETIME):
             return f"{self.type_name} in the format before MySQL 5.6"
-        if self.code in (GEOMETRY, VECTOR, COMPRESSED_BLOB, COMPRESSED_VARCHAR) or self.code not in _DECODED:
+        if self.code not in _DECODED:
             return self.type_name
-        if self.catalog_name not in (None, "uuid", "binary", "char"):
+        if self.catalog_name is not None and self.catalog_name not in _OF_THE_CATALOG:
             return self.catalog_name
-        if (self.is_text or self.labels is not None) and self.charset not in CHARSETS:
+        if (self.is_text or self.code in (ENUM, SET)) and self.charset not in CHARSETS:
             return f"{self.type_name} in character set {self.charset or 'unknown'}"
+        if self.code in (ENUM, SET) and self.labels is None:
+            return f"{self.type_name} whose labels are not text"
         return None
 
     def column(self, engine: Engine) -> Column:
         """The column in the form that the rest of the engine knows."""
         length = None
-        if self.code in (VARCHAR, STRING):
-            length = self.length // _BYTES_PER_CHARACTER.get(self.charset or "", 1)
+        if self.code in (VARCHAR, STRING, COMPRESSED_VARCHAR):
+            length = (self.length - (self.code == COMPRESSED_VARCHAR)) // longest_character(self.charset or "binary")
         elif self.code == BIT:
             length = self.length
         kind = ColumnType(
@@ -110,7 +109,7 @@ class LogColumn:
         return Column(self.name, kind, nullable=self.nullable)
 
 
-_DECODED: Final = frozenset({*_NAMES, VARCHAR, STRING, BLOB})
+_DECODED: Final = frozenset({*_NAMES, VARCHAR, STRING, BLOB, COMPRESSED_BLOB, COMPRESSED_VARCHAR})
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,13 @@ from __future__ import annotations
 import datetime as dt
 import struct
 import uuid
+import zlib
 from typing import Final
 
-from cdc.readers.binlog_events import MALFORMED
+from cdc.readers.binlog_events import MALFORMED, exactly
 from cdc.readers.binlog_jsonb import json_text
 from cdc.readers.binlog_text import decode_text
+from transforms.inet import inet4_text, inet6_text
 from transforms.json_text import canonical
 from transforms.values import Unrepresentable
 
@@ -21,6 +23,7 @@ ZERO_TIMESTAMP: Final = Unrepresentable("the timestamp 0000-00-00 00:00:00")
 _float: Final = struct.Struct("<f")
 _MICROS: Final = (1, 10_000, 100, 1)  # what a fraction of so many bytes counts
 _CACHED: Final = 20_000
+_LARGEST: Final = 1 << 30  # of a value that was compressed
 
 
 def _refused_date(what: str, year: int, month: int, day: int) -> Unrepresentable:
@@ -130,3 +133,33 @@ def careful_json_value(data: bytes) -> str | Unrepresentable:
 def uuid_value(data: bytes) -> uuid.UUID:
     """MariaDB's uuid; trailing zeros are not in the log."""
     return uuid.UUID(bytes=data.ljust(16, b"\0"))
+
+
+def inet4_value(data: bytes) -> str:
+    return inet4_text(data.ljust(4, b"\0"))
+
+
+def inet6_value(data: bytes) -> str:
+    return inet6_text(data.ljust(16, b"\0"))
+
+
+def decompressed(data: bytes) -> bytes:
+    """A value of a COMPRESSED column of MariaDB (sql/field_comp.cc): nothing for nothing; a byte 0 and the value as it is; or a byte
+    of 0x80, 8 for zlib without its header, and the size of the length, then the length (big-endian) and the zlib data.
+    """
+    if not data:
+        return data
+    head = data[0]
+    if head == 0:
+        return data[1:]
+    size = head & 7
+    if head & 0xF0 != 0x80 or not 1 <= size <= 4:
+        raise ValueError("not compressed with zlib")
+    length = int.from_bytes(exactly(data, 1, size), "big")
+    if length > _LARGEST:
+        raise ValueError(f"{length} bytes in one value")
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS if head & 8 else zlib.MAX_WBITS)
+    plain = inflate.decompress(data[1 + size :], length + 1)
+    if len(plain) != length:
+        raise ValueError(f"{len(plain)} bytes instead of {length}")
+    return plain

@@ -142,10 +142,10 @@ class Layouts:
         role = self._roles.get((name.schema, name.table), Role.OTHER)
         if role is Role.OTHER:
             try:
-                return Layout(name, role, body, table_map(body, self._collations), None)
+                return Layout(name, role, body, table_map(body, self._collations, self._engine), None)
             except MALFORMED:
                 return Layout(name, role, body, None, None)
-        made = table_map(body, self._collations)
+        made = table_map(body, self._collations, self._engine)
         made, refusal = self._checked(made, role)
         layout = Layout(name, role, body, made, made.table(self._engine))
         if refusal is not None:
