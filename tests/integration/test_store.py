@@ -6,8 +6,9 @@ import pytest
 
 from cdc.capture.state import first_checkpoint
 from cdc.errors import TransientError
+from cdc.hub_database import StoreRefusedError
 from cdc.model import Checkpoint, Position, ProgressRow
-from cdc.store import Applied, Store, StoreRefusedError
+from cdc.store import Applied, Store
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -118,7 +119,7 @@ def test_while_a_target_is_away_candidates_are_thinned(store):
 
 def test_two_deployments_in_one_store_do_not_meet(store):
     store.set_paused("a", "capture", True)
-    other = Store(store._url.render_as_string(hide_password=False), "tea")
+    other = Store(store._database.url.render_as_string(hide_password=False), "tea")
     other.open()
     assert other.paused() == set()
     other.close()
