@@ -46,6 +46,10 @@ class Keys:
     def guard(self, channel: str) -> str:
         return f"datong:{self.deployment}:guard:{channel}"
 
+    @property
+    def identities(self) -> str:
+        return f"datong:{self.deployment}:identities"
+
     def lease(self, role: str) -> str:
         return f"datong:{self.deployment}:lease:{role}"
 

@@ -1,0 +1,388 @@
+"""OneID in the hub store, SQLite and PostgreSQL: one person is one OneID, whoever asks first, and never by a guess."""
+
+import itertools
+import multiprocessing
+import os
+import random
+import signal
+import sqlite3
+import stat
+
+import pytest
+
+from cdc.errors import HaltError, TransientError
+from cdc.identity.caches import RedisCache
+from cdc.identity.identifiers import IdentityRule, Normaliser
+from cdc.identity.merging import IdentityRefusedError, Merging
+from cdc.identity.registry import Registry
+from cdc.identity.resolver import Resolver
+from cdc.identity.words import Row, Sighting
+from cdc.redis_connection import RedisAddress
+
+RULE = IdentityRule("member", ("openid", "phone", "email"))
+NORMAL = Normaliser(RULE)
+
+
+class Hub:
+    """A hub store and the captures of some channels."""
+
+    def __init__(self, url, key=None, redis=None):
+        self.url, self.key, self.redis = url, key, redis
+        self.registry = Registry(url, "coffee", key)
+        self.registry.open()
+        self._captures = {}
+        self._places = itertools.count(1)
+
+    def capture(self, channel, max_rows=None, fresh=False):
+        if fresh or channel not in self._captures:
+            cache = RedisCache(self.redis, "coffee", 1000) if self.redis else None
+            self._captures[channel] = Resolver(
+                self.registry, channel, cache_size=100, redis=cache, max_rows={"member": max_rows}
+            )
+        return self._captures[channel]
+
+    def sees(self, channel, local, *, openid=None, phone=None, email=None, at=None, max_rows=None, **more):
+        at = next(self._places) if at is None else at
+        sighting = Sighting(Row("member", (local,)), NORMAL.identifiers((openid, phone, email)), (at, 0), **more)
+        (person,) = self.capture(channel, max_rows).resolve([sighting])
+        return person
+
+    def decide(self, what, *arguments):
+        with self.registry.deciding() as deciding:
+            return getattr(Merging(deciding, "coffee", "tester"), what)(*arguments)
+
+    def questions(self):
+        with self.registry.reading() as rows:
+            sql = "SELECT kind, one, other FROM datong_identity_question WHERE deployment = ? AND decision IS NULL ORDER BY id"
+            return [tuple(row) for row in rows.all(sql, "coffee")]
+
+    def count(self, table):
+        with self.registry.reading() as rows:
+            return rows.one(f"SELECT COUNT(*) FROM {table} WHERE deployment = ?", "coffee")[0]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/hub/datong.db"
+    return request.getfixturevalue("postgresql_db").url()
+
+
+@pytest.fixture
+def hub(url):
+    made = Hub(url)
+    yield made
+    made.registry.close()
+
+
+@pytest.fixture
+def redis_address(redis_db):
+    server = redis_db.server
+    password = getattr(server, "password", "") or ""
+    return RedisAddress(f"redis://{server.admin_user}:{password}@127.0.0.1:{server.port}/{redis_db.number}")
+
+
+def test_one_phone_in_three_channels_is_one_person(hub):
+    first = hub.sees("website", 1, phone="13812345678")
+    assert hub.sees("miniapp", "u-7", phone="+86 138 1234 5678") == first
+    assert hub.sees("crm", 1, phone="0086 13812345678") == first
+    assert hub.sees("website", 2, phone="13912345678") != first
+
+
+def test_the_same_local_key_in_two_channels_is_two_people(hub):
+    assert hub.sees("website", 7, phone="13812345678") != hub.sees("crm", 7, phone="13912345678")
+    assert hub.sees("website", 7, phone="13812345678") != hub.sees("crm", 7, phone="13912345678")
+
+
+def test_a_row_without_any_identifier_is_a_person_of_its_own(hub):
+    one, other = hub.sees("website", 1), hub.sees("website", 2)
+    assert one != other
+    assert hub.sees("website", 1) == one
+
+
+def test_binding_a_phone_that_nobody_has_is_found_by_it_later(hub):
+    person = hub.sees("miniapp", 1, openid="o1")
+    assert hub.sees("miniapp", 1, openid="o1", phone="13812345678") == person
+    assert hub.sees("website", 9, phone="13812345678") == person
+
+
+def test_binding_a_known_phone_makes_one_person_where_no_channel_has_two_rows(hub):
+    known = hub.sees("website", 9, phone="13812345678")
+    other = hub.sees("miniapp", 1, openid="o1")
+    assert other != known
+    assert hub.sees("miniapp", 1, openid="o1", phone="13812345678") == known
+    assert hub.questions() == []
+    assert hub.registry.canonical([other]) == {other: known}
+    assert hub.registry.locals_of("miniapp", [known, other]) == {known: (known, (1,)), other: (known, (1,))}
+    assert hub.sees("crm", 3, openid="o1") == known, "its openid went along"
+
+
+def test_binding_a_known_phone_is_a_question_where_a_channel_has_two_rows(hub):
+    known = hub.sees("website", 9, phone="13812345678")
+    hub.sees("website", 10, openid="o1")
+    other = hub.sees("miniapp", 1, openid="o1")
+    assert hub.sees("miniapp", 1, openid="o1", phone="13812345678") == other
+    assert hub.questions() == [("two_people", other, known)]
+
+
+def test_a_recycled_number_is_a_question_and_not_a_merge(hub):
+    first = hub.sees("website", 1, openid="o1", phone="13812345678")
+    second = hub.sees("miniapp", 5, openid="o2", phone="13812345678")
+    assert second != first
+    assert hub.questions() == [("contradiction", second, first)]
+    hub.sees("miniapp", 5, openid="o2", phone="13812345678", email="a@b.cn")
+    assert len(hub.questions()) == 1, "asked once"
+
+
+def test_a_number_that_its_owner_gave_up_is_free(hub):
+    first = hub.sees("website", 1, openid="o1", phone="13812345678")
+    assert hub.sees("website", 1, openid="o1", phone="13900000001") == first
+    second = hub.sees("website", 2, openid="o2", phone="13812345678")
+    assert second != first
+    assert hub.questions() == []
+    assert hub.sees("crm", 1, phone="13812345678") == second
+
+
+def test_two_rows_of_one_channel_with_one_phone_are_a_question(hub):
+    first, second = hub.sees("website", 1, phone="13812345678"), hub.sees("website", 2, phone="13812345678")
+    assert first != second
+    assert hub.questions() == [("two_rows", second, first)]
+
+
+def test_an_identifier_of_too_many_rows_identifies_nobody(hub):
+    people = {hub.sees("website", n, phone="13800138000", max_rows=3) for n in range(8)}
+    assert len(people) == 8
+    assert len(hub.questions()) == 2, "rows 2 and 3; from the fourth on the number says nothing"
+
+
+def test_a_member_deleted_and_created_again_is_the_same_person(hub):
+    person = hub.sees("website", 1, phone="13812345678")
+    assert hub.sees("website", 1, phone="13812345678", ended=True) == person
+    assert hub.sees("website", 2, phone="13812345678", begun=True) == person
+    assert hub.questions() == []
+    assert hub.registry.locals_of("website", [person]) == {person: (person, (2,))}
+
+
+def test_a_key_that_is_used_again_is_another_person(hub):
+    person = hub.sees("website", 1, phone="13812345678")
+    hub.sees("website", 1, phone="13812345678", ended=True)
+    other = hub.sees("website", 1, phone="13912345678", begun=True)
+    assert other != person
+    assert hub.sees("website", 1, phone="13912345678") == other
+
+
+def test_what_is_read_again_after_a_crash_changes_nothing(hub):
+    """The log is published again from the safe cut: the same rows are the same people, and there is no new question."""
+    history = [
+        ("website", 1, {"phone": "13812345678", "openid": "o1"}),
+        ("website", 1, {"phone": "13900000001", "openid": "o1"}),
+        ("website", 2, {"phone": "13812345678", "openid": "o2"}),
+        ("website", 2, {"phone": "13812345678", "openid": "o2", "ended": True}),
+        ("website", 3, {"phone": "13812345678", "openid": "o2", "begun": True}),
+    ]
+    first = [hub.sees(c, local, at=at, **shows) for at, (c, local, shows) in enumerate(history, 1)]
+    counts = [hub.count(t) for t in ("datong_person", "datong_identifier", "datong_identity_link")]
+    hub.capture("website", fresh=True)
+    again = [hub.sees(c, local, at=at, **shows) for at, (c, local, shows) in enumerate(history, 1)]
+    assert again == first
+    assert hub.questions() == []
+    assert [hub.count(t) for t in ("datong_person", "datong_identifier", "datong_identity_link")] == counts
+
+
+def test_one_batch_decides_as_many_small_ones_do(hub, tmp_path):
+    seed = random.randrange(10**6)
+    print("seed", seed)
+    dice = random.Random(seed)
+    sightings = []
+    for at in range(1, 400):
+        local = dice.randrange(40)
+        values = (f"o{dice.randrange(30)}" if dice.random() < 0.5 else None, f"139{dice.randrange(40):08d}" if dice.random() < 0.8 else None, None)  # fmt: skip
+        sightings.append(
+            Sighting(Row("member", (local,)), NORMAL.identifiers(values), (at, 0), ended=dice.random() < 0.1)
+        )
+    whole = hub.capture("website").resolve(sightings)
+    other = Hub(f"sqlite:///{tmp_path}/other.db")
+    one_by_one = [other.capture("website").resolve([s])[0] for s in sightings]
+    # A join in the batch renames earlier answers of it: compare who is who in the end.
+    final = hub.registry.canonical([p for p in whole if p])
+    final_other = other.registry.canonical([p for p in one_by_one if p])
+    assert [final.get(p, p) for p in whole] == [final_other.get(p, p) for p in one_by_one]
+    assert len(hub.questions()) == len(other.questions())
+    other.registry.close()
+
+
+def test_merge_moves_identifiers_and_is_undone_exactly(hub):
+    one = hub.sees("website", 1, openid="o1", phone="13812345678")
+    other = hub.sees("website", 2, openid="o2")
+    event = hub.decide("merge", one, other, one)
+    assert hub.sees("website", 2, openid="o2") == other, "two rows of one channel go on as two rows"
+    assert hub.capture("website").known([Row("member", (2,))]) == {Row("member", (2,)): one}, "references follow"
+    assert hub.sees("crm", 5, openid="o2") == one
+    with pytest.raises(IdentityRefusedError, match="merged into"):
+        hub.decide("merge", one, other, one)
+    hub.decide("undo", event.seq)
+    assert hub.capture("website").known([Row("member", (2,))]) == {Row("member", (2,)): other}
+    assert hub.sees("miniapp", 1, openid="o2") == other
+    with pytest.raises(IdentityRefusedError, match="no decision"):
+        hub.decide("undo", event.seq)
+
+
+def test_a_merge_closes_its_question_and_a_split_gives_the_number_away(hub):
+    first = hub.sees("website", 1, openid="o1", phone="13812345678")
+    second = hub.sees("miniapp", 5, openid="o2", phone="13812345678")
+    event = hub.decide("merge", first, second, first)
+    assert hub.questions() == []
+    assert hub.sees("miniapp", 5, openid="o2", phone="13812345678") == first, (
+        "no channel has two rows: one row, one OneID"
+    )
+    hub.decide("undo", event.seq)
+    assert hub.questions() == [("contradiction", second, first)]
+    assert hub.sees("miniapp", 5, openid="o2", phone="13812345678", email="x@y.cn") == second
+    hub.decide("split", first, second, second)
+    assert hub.questions() == []
+    assert hub.sees("crm", 1, phone="13812345678") == second
+
+
+def test_a_split_of_merged_people_undoes_the_merge(hub):
+    one, other = hub.sees("website", 1, openid="o1"), hub.sees("website", 2, openid="o2")
+    hub.decide("merge", one, other, other)
+    assert hub.decide("split", one, other, None).kind == "undo"
+    assert hub.sees("crm", 1, openid="o1") == one
+
+
+def test_who_is_forgotten_stays_so_for_what_was_committed_before(hub):
+    person = hub.sees("website", 1, phone="13812345678", at=10)
+    hub.sees("crm", 4, phone="13812345678", at=10)
+    hub.decide("forget", person, {"website": 20, "crm": 15})
+    assert hub.count("datong_identifier") == hub.count("datong_identity_link") == hub.count("datong_person") == 0
+    assert hub.sees("website", 1, phone="13812345678", at=20) is None, "late"
+    assert hub.sees("crm", 9, phone="13812345678", at=15) is None, "late, in a row that was not known"
+    again = hub.sees("website", 1, phone="13812345678", at=21)
+    assert again not in (None, person), "the person may come again"
+    assert hub.sees("crm", 4, phone="13812345678", at=16) == again
+
+
+def test_people_who_were_created_are_never_created_again_after_forgetting(hub):
+    person = hub.sees("website", 1, phone="13812345678")
+    hub.decide("forget", person, {"website": 100})
+    assert hub.sees("website", 2, phone="13912345678", at=101) > person
+
+
+def test_another_process_s_merge_is_seen_by_warm_caches(hub, redis_address):
+    hub.redis = redis_address
+    one, other = hub.sees("website", 1, openid="o1"), hub.sees("miniapp", 2, openid="o2")
+    hub.sees("miniapp", 2, openid="o2")
+    elsewhere = Hub(hub.url)
+    elsewhere.decide("merge", one, other, one)
+    elsewhere.registry.close()
+    assert hub.sees("miniapp", 2, openid="o2") == one
+
+
+def test_a_redis_that_says_something_else_is_never_believed_across_generations(hub, redis_address, redis_db):
+    hub.redis = redis_address
+    people = [hub.sees("website", n, phone=f"139{n:08d}") for n in range(50)]
+    assert [hub.sees("website", n, phone=f"139{n:08d}") for n in range(50)] == people
+    hub.capture("website", fresh=True)
+    with redis_db.server.connect() as client:
+        assert hub.sees("website", 1, phone="13900000001") == people[1]
+        client.select(redis_db.number)
+        client.flushdb()
+    hub.capture("website", fresh=True)
+    assert [hub.sees("website", n, phone=f"139{n:08d}") for n in range(50)] == people
+
+
+def test_identifiers_are_sealed_with_a_key_and_another_key_is_refused(tmp_path):
+    path = tmp_path / "hub" / "datong.db"
+    hub = Hub(f"sqlite:///{path}", key="s" * 32)
+    person = hub.sees("website", 4711, phone="13812345678", openid="oSecret")
+    assert hub.registry.locals_of("website", [person]) == {person: (person, (4711,))}
+    hub.registry.close()
+    held = b"".join(file.read_bytes() for file in path.parent.iterdir())
+    for canary in (b"13812345678", b"oSecret", b"4711"):
+        assert canary not in held
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    for key in (None, "t" * 32):
+        with pytest.raises(HaltError, match="STORE_KEY_CHANGED"):
+            Registry(f"sqlite:///{path}", "coffee", key).open()
+
+
+def test_a_store_that_cannot_be_reached_stops_and_nobody_is_guessed(tmp_path):
+    hub = Hub(f"sqlite:///{tmp_path}/datong.db")
+    hub.sees("website", 1, phone="13812345678")
+    hub.registry.close()
+    with sqlite3.connect(tmp_path / "datong.db") as connection:
+        connection.execute("ALTER TABLE datong_identity_link RENAME TO gone")
+    with pytest.raises(TransientError, match="hub store"):
+        hub.sees("website", 2, phone="13812345678")
+
+
+# -- many processes
+
+
+def test_a_thousand_people_seen_first_by_three_captures_at_once_are_a_thousand(hub):
+    seed, count = random.randrange(10**6), 1000
+    print("seed", seed)
+    context = multiprocessing.get_context("spawn")
+    barrier, found = context.Barrier(4), context.Queue()
+    channels = ("website", "miniapp", "crm")
+    processes = [
+        context.Process(target=_captures_by_phone, args=(hub.url, c, seed, count, barrier, found)) for c in channels
+    ]
+    for process in processes:
+        process.start()
+    barrier.wait()
+    answers, ended = {}, 0
+    while ended < len(channels):
+        got = found.get(timeout=60)
+        ended += got is None
+        answers.update(got or ())
+    for process in processes:
+        process.join(20)
+        assert process.exitcode == 0
+    for n in range(count):
+        assert len({answers[f"{c}{n}"] for c in channels}) == 1, f"person {n}"
+    assert len(set(answers.values())) == count
+    assert hub.count("datong_person") == hub.count("datong_identifier") == count
+    assert hub.count("datong_identity_link") == 3 * count
+    assert hub.questions() == []
+
+
+def _captures_by_phone(url, channel, seed, count, barrier, found, die_after=None):
+    registry = Registry(url, "coffee", None)
+    resolver = Resolver(registry, channel, cache_size=200)
+    order = list(range(count))
+    random.Random(f"{seed}{channel}").shuffle(order)
+    barrier.wait()
+    for start in range(0, count, 50):
+        batch = [
+            Sighting(Row("member", (f"{channel}{n}",)), NORMAL.identifiers((None, f"139{n:08d}", None)), (start + 1, at))
+            for at, n in enumerate(order[start : start + 50])
+        ]  # fmt: skip
+        people = resolver.resolve(batch)
+        if die_after is not None and start >= die_after:
+            os.kill(os.getpid(), signal.SIGKILL)  # decided, and never told
+        found.put([(s.row.local[0], p) for s, p in zip(batch, people, strict=True)])
+    found.put(None)
+    found.close()
+    found.join_thread()
+    registry.close()
+
+
+def test_a_capture_killed_between_the_hub_store_and_publishing_finds_the_same_people(hub):
+    context = multiprocessing.get_context("spawn")
+    for die_after, expected in ((200, -signal.SIGKILL), (None, 0)):
+        barrier, found = context.Barrier(2), context.Queue()
+        process = context.Process(
+            target=_captures_by_phone, args=(hub.url, "website", 1, 500, barrier, found, die_after)
+        )
+        process.start()
+        barrier.wait()
+        answers = {}
+        if die_after is None:
+            while (got := found.get(timeout=30)) is not None:
+                answers.update(got)
+        process.join(30)
+        assert process.exitcode == expected
+    assert len(set(answers.values())) == 500
+    assert hub.count("datong_person") == 500
+    assert hub.questions() == []
