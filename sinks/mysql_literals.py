@@ -26,6 +26,7 @@ from sinks.value_checks import (
     without_zone,
 )
 from transforms.tables import GEOMETRIES, Column
+from transforms.text_limits import as_catalogs_show
 from transforms.values import ChannelValue
 
 Encoder: TypeAlias = Callable[[ChannelValue], str]
@@ -177,8 +178,9 @@ def _label(column: Column) -> Encoder:
     def encode(value: ChannelValue) -> str:
         if type(value) is not str:
             return "NULL" if value is None else refuse_type(column, value)
-        literal = literals.get(value)
-        return literal if literal is not None else refuse(column, "no such label")
+        if (literal := literals.get(value)) is not None:
+            return literal
+        return text_literal(value) if as_catalogs_show(value) in literals else refuse(column, "no such label")
 
     return encode
 
@@ -189,7 +191,7 @@ def _set(column: Column) -> Encoder:
     def encode(value: ChannelValue) -> str:
         if type(value) is not tuple:
             return "NULL" if value is None else refuse_type(column, value)
-        if not labels.issuperset(value):
+        if not labels.issuperset(value) and not labels.issuperset(map(as_catalogs_show, value)):
             refuse(column, "no such label")
         return text_literal(",".join(value))
 

@@ -12,6 +12,7 @@ import decimal
 import struct
 from typing import NoReturn
 
+from transforms.column_limits import shortest_of_four_bytes
 from transforms.tables import Column
 from transforms.values import ABSENT, RefusedValueError, Unrepresentable
 
@@ -40,9 +41,9 @@ def decimal_text(column: Column, value: decimal.Decimal) -> str:
         return format(value, "f")  # the usual case, cheaply
     if precision is not None:
         significant = "".join(map(str, digits)).lstrip("0")
-        fraction = max(0, -exponent - (len(significant) - len(significant.rstrip("0")))) if significant else 0
-        if fraction > (scale or 0):
-            refuse(column, f"{fraction} digits after the point do not fit")
+        fraction = -exponent - (len(significant) - len(significant.rstrip("0")))  # negative: zeros before the point
+        if significant and fraction > (scale or 0):  # PostgreSQL's numeric may have a negative scale
+            refuse(column, f"{max(fraction, 0)} digits after the point do not fit")
         if significant and len(significant) + exponent > precision - (scale or 0):
             refuse(column, f"{len(significant) + exponent} digits before the point do not fit")
     elif exponent > 200_000 or len(digits) - exponent > 200_000:
@@ -76,14 +77,8 @@ def single_of(column: Column, value: float) -> float:
     except OverflowError:
         refuse(column, "out of the range of 4 bytes")
     single: float = struct.unpack("<f", packed)[0]
-    if single == value:
+    if value in (single, shortest_of_four_bytes(value)):
         return single
-    for digits in range(6, 10):
-        shortest = float(f"{single:.{digits}g}")
-        if struct.pack("<f", shortest) == packed:
-            if shortest == value:
-                return single
-            break
     return refuse(column, "does not fit in 4 bytes exactly")
 
 

@@ -19,7 +19,7 @@ from transforms.fields import EXACT
 from transforms.json_text import beyond_doubles, holds_nul
 from transforms.kinds import Step
 from transforms.tables import ColumnType
-from transforms.text_limits import at_most
+from transforms.text_limits import as_catalogs_show, at_most
 from transforms.values import RefusedValueError, masked
 
 _INTEGER_BITS: Final = {
@@ -242,7 +242,7 @@ def labels(column_type: ColumnType, where: str) -> list[Step]:
 
     def step(value: tuple[str, ...]) -> tuple[str, ...]:
         try:
-            return tuple(sorted(value, key=order.__getitem__))
+            return tuple(sorted(value, key=lambda label: order[label if label in order else as_catalogs_show(label)]))
         except KeyError:
             _refuse(where, ",".join(value), "holds a label that this set does not have")
 

@@ -49,11 +49,16 @@ def _one_label(labels: tuple[str, ...], where: str) -> Step:
     known = frozenset(labels)
 
     def step(value: str) -> str:
-        if value in known:
+        if value in known or as_catalogs_show(value) in known:
             return value
         _refuse(where, value, "is not a label of this enum")
 
     return gate(step, known.issuperset)
+
+
+def as_catalogs_show(label: str) -> str:
+    """MySQL's and MariaDB's catalogs are in utf8mb3: in a label a character of four bytes is shown as a question mark."""
+    return label if label.isascii() else _FOUR_BYTES.sub("?", label)
 
 
 def _address(version: int, where: str) -> Step:

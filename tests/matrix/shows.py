@@ -14,9 +14,7 @@ from typing import Any
 
 # Sessions that look: their own settings, whatever the server's defaults are.
 VIEW_MYSQL = "SET time_zone = '+00:00', sql_mode = '', NAMES utf8mb4"
-VIEW_POSTGRESQL = (
-    "SET DateStyle = ISO; SET IntervalStyle = iso_8601; SET TimeZone = UTC; SET bytea_output = hex; SET extra_float_digits = 1"
-)
+VIEW_POSTGRESQL = "SET DateStyle = ISO; SET IntervalStyle = iso_8601; SET TimeZone = UTC; SET bytea_output = hex; SET extra_float_digits = 1"
 _KINDS = {
     "number": "tinyint smallint mediumint int integer bigint decimal numeric year serial",
     "float4": "float real",
@@ -35,7 +33,14 @@ def kind_of(engine: str, column_type: str) -> str:
     if column_type.endswith("[]"):
         return "raw"
     if engine == "postgresql":
-        name = {"double": "double", "character": "varchar", "int4": "int", "int8": "bigint", "float8": "double", "float4": "real"}.get(name, name)
+        name = {
+            "double": "double",
+            "character": "varchar",
+            "int4": "int",
+            "int8": "bigint",
+            "float8": "double",
+            "float4": "real",
+        }.get(name, name)
         if name in ("bit", "char", "varchar", "text", "enum"):
             return "raw" if name == "bit" else "text"
         if name == "timestamp" and "with time zone" in column_type.lower():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import re
+import struct
 
 import pytest
 from hypothesis import given
@@ -146,3 +147,31 @@ def test_a_type_that_no_encoder_knows_is_named() -> None:
 
 def test_names_are_quoted() -> None:
     assert quote_name("a`b") == "`a``b`"
+
+
+def test_a_label_beyond_the_catalogs_character_set_is_known_by_what_they_show() -> None:
+    """information_schema is in utf8mb3: the label '🙂' is shown as '?' there (found by the type matrix)."""
+    encode = literal_encoder(mysql_column("enum", labels=("a", "?"), kind="enum"))
+    assert encode("🙂") == "'🙂'"
+    assert literal_encoder(mysql_column("set", labels=("a", "?b")))(("a", "🙂b")) == "'a,🙂b'"
+    for unknown in ("b", "é", "1"):
+        with pytest.raises(RefusedValueError, match="no such label"):
+            encode(unknown)
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"), [("12000", True), ("-99999000", True), ("0", True), ("12001", False), ("100000000", False)]
+)
+def test_a_numeric_with_a_negative_scale_takes_what_it_keeps(text: str, fits: bool) -> None:
+    encode = text_encoder(postgresql_column("numeric", precision=5, scale=-3))
+    if fits:
+        assert decimal.Decimal(str(encode(decimal.Decimal(text)))) == decimal.Decimal(text)
+    else:
+        with pytest.raises(RefusedValueError):
+            encode(decimal.Decimal(text))
+
+
+@pytest.mark.parametrize("value", [1e-45, 1.17549435e-38, 3.4028235e38, 0.1, -0.0])
+def test_a_float_of_four_bytes_is_written_as_those_bytes(value: float) -> None:
+    written = float(str(text_encoder(postgresql_column("float4"))(value)))
+    assert struct.pack("<f", written) == struct.pack("<f", value)
