@@ -171,7 +171,7 @@ def test_a_numeric_with_a_negative_scale_takes_what_it_keeps(text: str, fits: bo
             encode(decimal.Decimal(text))
 
 
-@pytest.mark.parametrize("value", [1e-45, 1.17549435e-38, 3.4028235e38, 0.1, -0.0])
+@pytest.mark.parametrize("value", [1e-45, 1.1754944e-38, 3.4028235e38, 0.1, -0.0])
 def test_a_float_of_four_bytes_is_written_as_those_bytes(value: float) -> None:
     written = float(str(text_encoder(postgresql_column("float4"))(value)))
     assert struct.pack("<f", written) == struct.pack("<f", value)
