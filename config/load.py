@@ -86,7 +86,21 @@ def _secrets(document: Document, interpolation: Interpolation) -> set[str]:
     for url in (document.redis.url, document.store.url):
         encoded = urlsplit(url.get_secret_value()).password or ""
         found |= {encoded, unquote(encoded)}
-    return {secret for secret in found | interpolation.from_files if secret}
+    return {secret for secret in found | _keys(document) | interpolation.from_files if secret}
+
+
+def _keys(document: Document) -> set[str]:
+    """The secrets among the parameters of transforms."""
+    found: set[str] = set()
+    for mapping in document.mappings.values():
+        for column in mapping.columns.values():
+            for step in column.transforms:
+                parameter = next(iter(step.values())) if isinstance(step, dict) else None
+                if isinstance(parameter, dict):
+                    keys = parameter.get("keys")
+                    written = [parameter.get("key"), *(keys.values() if isinstance(keys, dict) else ())]
+                    found |= {secret for secret in written if isinstance(secret, str)}
+    return found
 
 
 def _fit(raw: dict[Any, Any]) -> tuple[Document | None, list[Problem]]:

@@ -93,7 +93,7 @@ def _codec(
         raise ColumnRefusedError(f"column {column.name}: {error}") from None
     except ValueError as error:
         raise ColumnRefusedError(f"field {field.name}: {error}") from None
-    return _join(column_spec, column, ends, field, codec, zone, apply)
+    return _join(column_spec, column, ends, field, codec, zone, apply, field.name in spec.entity.key)
 
 
 def _join(
@@ -104,6 +104,7 @@ def _join(
     codec: FieldCodec,
     zone: zoneinfo.ZoneInfo,
     apply: bool,
+    is_key: bool,
 ) -> ColumnCodec:
     forth: list[Step | None] = [ends.own_form, *ends.reading]
     back: list[Step | None] = [*reversed(ends.writing)]
@@ -111,16 +112,18 @@ def _join(
     default: object = NO_DEFAULT
     default_at = 0
     one_way: str | None = None
+    may_be_null = False
     for transform in column_spec.transforms:
-        context = Context(field, codec.kind, zone, f"{ends.where}, transform {transform.name}")
+        context = Context(field, codec.kind, zone, f"{ends.where}, transform {transform.name}", is_key)
         built = registry.build(transform, kind, context)
         if built.encode is None:
             one_way = one_way or transform.name
         if built.null is not NO_DEFAULT:
             default, default_at = (built.null, len(forth)) if default is NO_DEFAULT else (default, default_at)
         else:
-            forth.append(built.decode)
+            forth.append(built.decode if not may_be_null else _past_null(built.decode))
             back.append(built.encode)
+        may_be_null = may_be_null or built.gives_null
         kind = built.kind
     if apply and one_way is not None:
         raise TransformRefusedError(
@@ -132,7 +135,10 @@ def _join(
             f"column {column.name} {column.type} cannot hold field {field.name}: {field.type}"
             + (f" (after its transforms it is {kind})" if column_spec.transforms else "")
         )
-    forth += [joint.forth, *codec.checks, codec.to_wire]
+    rest = [joint.forth, *codec.checks, codec.to_wire]
+    forth += [_past_null(step) if may_be_null and step is not None else step for step in rest]
+    if may_be_null and field.required:
+        forth.append(_some_value(field))
     back += [joint.back, *reversed(codec.checks), codec.from_wire]
     decode, of_null = _decoder(forth, field, default, default_at)
     decode_many = over_column(
@@ -151,6 +157,19 @@ def _join(
         many([step for step in reversed(back) if step is not None]), encode, refuses_null=refuses_null
     )
     return ColumnCodec(column.name, field.name, decode, encode, decode_many, encode_many)
+
+
+def _past_null(step: Step) -> Step:
+    return lambda value: None if value is None else step(value)
+
+
+def _some_value(field: FieldSpec) -> Step:
+    def step(value: Any) -> Any:
+        if value is None:
+            raise RefusedValueError(f"field {field.name}", "is required and the transforms give no value")
+        return value
+
+    return step
 
 
 def _decoder(

@@ -15,10 +15,10 @@ import uuid
 import zoneinfo
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from transforms import json_text
-from transforms.fields import plain
+from transforms.fields import aware_datetime, duration_text, instant_text, naive_datetime, plain
 from transforms.kinds import Kind, Step
 from transforms.values import RefusedValueError, masked
 
@@ -163,6 +163,108 @@ def _bytes_uuid(where: str, _zone: zoneinfo.ZoneInfo) -> Conversion:
     return Conversion(forth, back)
 
 
+def _written(
+    write: Callable[[Any], str], read: Callable[[str], Any], what: str
+) -> Callable[[str, zoneinfo.ZoneInfo], Conversion]:
+    """A value and its one spelling as text. Any other spelling is refused: it would not come back as it was."""
+
+    def make(where: str, _zone: zoneinfo.ZoneInfo) -> Conversion:
+        def back(text: str) -> Any:
+            try:
+                value = read(text)
+            except (ValueError, ArithmeticError):
+                _refuse(where, text, f"is not {what}")
+            if write(value) != text:
+                _refuse(where, text, f"is not {what} in its plain form")
+            return value
+
+        return Conversion(write, back)
+
+    return make
+
+
+def _finite(text: str) -> decimal.Decimal:
+    value = decimal.Decimal(text)
+    if not value.is_finite():
+        raise ValueError("not finite")
+    return value
+
+
+_ISO_DURATION: Final = re.compile(
+    r"(-?)P(?:(-?[0-9]+)Y)?(?:(-?[0-9]+)M)?(?:(-?[0-9]+)W)?(?:(-?[0-9]+)D)?"
+    r"(?:T(?:(-?[0-9]{1,15})H)?(?:(-?[0-9]{1,15})M)?(?:(-?)([0-9]{1,12})(?:\.([0-9]{1,6})0*)?S)?)?"
+)
+
+
+def _duration_text(where: str, _zone: zoneinfo.ZoneInfo) -> Conversion:
+    """ISO 8601 in any spelling (PostgreSQL's intervals are such texts) to a length of time, written back in one spelling."""
+
+    def back(text: str) -> dt.timedelta:
+        found = _ISO_DURATION.fullmatch(text)
+        if found is None or text.endswith(("P", "T")):
+            _refuse(where, text, "is not a length of time such as PT1H30M")
+        minus, *large, hours, minutes, small, seconds, fraction = found.groups()
+        if any(int(part) for part in large if part):
+            _refuse(where, text, "has years, months or days, which are not always equally long")
+        exact = int(seconds or 0) * 1_000_000 + int((fraction or "").ljust(6, "0"))
+        clock = (int(hours or 0) * 60 + int(minutes or 0)) * 60_000_000
+        try:
+            value = dt.timedelta(microseconds=clock + (-exact if small else exact))
+        except OverflowError:
+            _refuse(where, text, "is longer than a duration holds")
+        return -value if minus else value
+
+    return Conversion(duration_text, back)
+
+
+def _naive_time(text: str) -> dt.time:
+    value = dt.time.fromisoformat(text)
+    if value.tzinfo is not None:
+        raise ValueError("has a zone")
+    return value
+
+
+def _set_text(where: str, _zone: zoneinfo.ZoneInfo) -> Conversion:
+    """Labels with commas between them, as MySQL itself writes a set; none of them is the empty text."""
+
+    def forth(value: tuple[str, ...]) -> str:
+        if any("," in label or not label for label in value):
+            _refuse(where, ",".join(value), "has a label that cannot stand in a list with commas")
+        return ",".join(value)
+
+    def back(text: str) -> tuple[str, ...]:
+        labels = tuple(text.split(",")) if text else ()
+        if len(set(labels)) != len(labels) or "" in labels:
+            _refuse(where, text, "is not a list of different labels")
+        return labels
+
+    return Conversion(forth, back)
+
+
+def _set_json(where: str, _zone: zoneinfo.ZoneInfo) -> Conversion:
+    def forth(value: tuple[str, ...]) -> str:
+        return json_text.write(list(value))
+
+    def back(text: str) -> tuple[str, ...]:
+        found = json_text.read(text)
+        if not isinstance(found, list) or not all(isinstance(label, str) for label in found):
+            _refuse(where, text, "is not an array of texts")
+        if len(set(found)) != len(found):
+            _refuse(where, text, "holds a label twice")
+        return tuple(found)
+
+    return Conversion(forth, back)
+
+
+def _boolean_json(where: str, _zone: zoneinfo.ZoneInfo) -> Conversion:
+    def back(text: str) -> bool:
+        if text not in ("true", "false"):
+            _refuse(where, text, "is neither true nor false")
+        return text == "true"
+
+    return Conversion(lambda value: "true" if value else "false", back)
+
+
 def _date_datetime(where: str, _zone: zoneinfo.ZoneInfo) -> Conversion:
     def forth(value: dt.date) -> dt.datetime:
         return dt.datetime.combine(value, _MIDNIGHT)
@@ -263,6 +365,17 @@ _PAIRS: Final[dict[tuple[Kind, Kind], Callable[[str, zoneinfo.ZoneInfo], Convers
     ("integer", "float"): _integer_float,
     ("integer", "text"): _integer_text,
     ("decimal", "float"): _decimal_float,
+    ("decimal", "text"): _written(lambda value: format(plain(value), "f"), _finite, "a decimal number"),
+    ("date", "text"): _written(dt.date.isoformat, dt.date.fromisoformat, "a date such as 2024-02-29"),
+    ("time", "text"): _written(dt.time.isoformat, _naive_time, "a time such as 23:59:59"),
+    ("datetime", "text"): _written(
+        dt.datetime.isoformat, naive_datetime, "a date and time such as 2024-02-29T23:59:59"
+    ),
+    ("instant", "text"): _written(instant_text, aware_datetime, "a point in time such as 2024-02-29T23:59:59Z"),
+    ("duration", "text"): _duration_text,
+    ("boolean", "json"): _boolean_json,
+    ("set", "text"): _set_text,
+    ("set", "json"): _set_json,
     ("text", "json"): _text_json,
     ("text", "uuid"): _text_uuid,
     ("bytes", "uuid"): _bytes_uuid,
@@ -271,4 +384,4 @@ _PAIRS: Final[dict[tuple[Kind, Kind], Callable[[str, zoneinfo.ZoneInfo], Convers
     ("datetime", "instant"): _datetime_instant,
 }
 # A number written as text has many spellings: the operator says how it is written.
-_ONLY_WITH_A_TRANSFORM: Final[frozenset[tuple[Kind, Kind]]] = frozenset({("text", "integer")})
+_ONLY_WITH_A_TRANSFORM: Final[frozenset[tuple[Kind, Kind]]] = frozenset({("text", "integer"), ("text", "decimal")})

@@ -282,11 +282,11 @@ def _wire_forms(field: FieldSpec, kind: Kind) -> tuple[Step | None, Step]:
         case "time":
             return dt.time.isoformat, guarded(dt.time.fromisoformat)
         case "datetime":
-            return dt.datetime.isoformat, guarded(_naive)
+            return dt.datetime.isoformat, guarded(naive_datetime)
         case "instant":
-            return _instant_to_wire, guarded(_aware)
+            return instant_text, guarded(aware_datetime)
         case "duration":
-            return duration_text, guarded(_duration)
+            return duration_text, guarded(parse_duration)
         case "uuid":
             return str, guarded(uuid.UUID)
         case "set":
@@ -319,14 +319,16 @@ def _exact_decimal(text: str) -> decimal.Decimal:
     return value
 
 
-def _naive(text: str) -> dt.datetime:
+def naive_datetime(text: str) -> dt.datetime:
+    """ISO text without a zone; ValueError for anything else."""
     value = dt.datetime.fromisoformat(text)
     if value.tzinfo is not None:
         raise ValueError("has a zone")
     return value
 
 
-def _aware(text: str) -> dt.datetime:
+def aware_datetime(text: str) -> dt.datetime:
+    """ISO text with a zone, as UTC; ValueError for anything else."""
     value = dt.datetime.fromisoformat(text)
     if value.tzinfo is dt.UTC:
         return value
@@ -335,7 +337,8 @@ def _aware(text: str) -> dt.datetime:
     return value.astimezone(dt.UTC)
 
 
-def _instant_to_wire(value: dt.datetime) -> str:
+def instant_text(value: dt.datetime) -> str:
+    """ISO text of a moment in UTC, with Z."""
     return value.replace(tzinfo=None).isoformat() + "Z"
 
 
@@ -349,13 +352,11 @@ def duration_text(value: dt.timedelta) -> str:
     return f"{minus}PT{hours}H{minutes}M{seconds}{fraction}S"
 
 
-def _duration(text: str) -> dt.timedelta:
+def parse_duration(text: str) -> dt.timedelta:
+    """Read what `duration_text` writes; ValueError for anything else."""
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError("not a duration")
     minus, hours, minutes, seconds, micros = match.groups()
     value = dt.timedelta(hours=int(hours), minutes=int(minutes), seconds=int(seconds), microseconds=int(micros or 0))
     return -value if minus else value
-
-
-__all__ = ["EXACT", "FieldCodec", "compose", "duration_text", "field_codec", "field_problems", "plain"]

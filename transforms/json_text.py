@@ -40,12 +40,17 @@ def canonical(text: str | bytes) -> str:
             raise ValueError("the JSON text is not valid UTF-8") from None
     try:
         if text.count("[") + text.count("{") <= _RECURSIVE_DEPTH or _depth(text) <= _RECURSIVE_DEPTH:
-            return _write(_DECODER.decode(text))
+            return write(_DECODER.decode(text))
         return _canonical_deep(text)
     except UnicodeEncodeError:
         raise ValueError("the JSON text holds a lone surrogate") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"not valid JSON: {error.msg} at character {error.pos}") from None
+
+
+def read(text: str) -> Any:
+    """A document as dicts, lists and scalars for `write`: numbers that Python's would not hold exactly stay text."""
+    return _DECODER.decode(text)
 
 
 def holds_nul(canonical_text: str) -> bool:
@@ -69,7 +74,8 @@ def _rounded(number: str) -> bool:
     return as_double in (float("inf"), float("-inf")) or _fraction_text(repr(as_double)) != number
 
 
-def _write(value: object) -> str:
+def write(value: object) -> str:
+    """The canonical text of what `read` gave, or a part of it."""
     return msgspec.json.encode(value, order="sorted").decode("utf-8")
 
 
@@ -146,7 +152,7 @@ class _Open:
     def close(self) -> str:
         if self.members is None:
             return f"[{','.join(self.items)}]"
-        return "{" + ",".join(f"{_write(key)}:{self.members[key]}" for key in sorted(self.members)) + "}"
+        return "{" + ",".join(f"{write(key)}:{self.members[key]}" for key in sorted(self.members)) + "}"
 
 
 def _canonical_deep(text: str) -> str:
@@ -215,7 +221,7 @@ def _string(text: str, at: int) -> tuple[str, int]:
 def _scalar(text: str, at: int) -> tuple[str, int]:
     if text[at : at + 1] == '"':
         value, end = _string(text, at)
-        return _write(value), end
+        return write(value), end
     for word in ("true", "false", "null"):
         if text.startswith(word, at):
             return word, at + len(word)

@@ -27,17 +27,17 @@ def check_mapping(spec: MappingSpec) -> list[Problem]:
         if field is None or field.type == "reference" or field_problems(field):
             continue
         try:
-            _check_column(column, field, zone, spec.applies)
+            _check_column(column, field, zone, spec.applies, field.name in spec.entity.key)
         except TransformRefusedError as error:
             problems.append(Problem(f"mappings.{spec.name}.columns.{column.column}", str(error)))
     return problems
 
 
-def _check_column(column: ColumnSpec, field: FieldSpec, zone: zoneinfo.ZoneInfo, applies: bool) -> None:
+def _check_column(column: ColumnSpec, field: FieldSpec, zone: zoneinfo.ZoneInfo, applies: bool, is_key: bool) -> None:
     target = kind_of_field(field.type)
     kinds = set(_KINDS)
     for transform in column.transforms:
-        context = Context(field, target, zone, f"column {column.column}, transform {transform.name}")
+        context = Context(field, target, zone, f"column {column.column}, transform {transform.name}", is_key)
         made: set[Kind] = set()
         refused: list[TransformRefusedError] = []
         one_way = False

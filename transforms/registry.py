@@ -14,7 +14,7 @@ import difflib
 import importlib.metadata
 import zoneinfo
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final, NoReturn
 
@@ -25,7 +25,6 @@ from transforms.specs import FieldSpec, TransformSpec
 from transforms.values import RefusedValueError, masked
 
 ENTRY_POINT_GROUP: Final = "datong.transforms"
-NOT_BUILT_YET: Final = frozenset({"json_path", "truncate", "mask", "hash", "encrypt"})
 
 
 class TransformRefusedError(ValueError):
@@ -51,6 +50,7 @@ class Context:
     target: Kind
     time_zone: zoneinfo.ZoneInfo
     where: str
+    is_key: bool = False  # the field is part of its entity's key
 
     def refuse(self, value: object, why: str) -> NoReturn:
         """Refuse one value, masked."""
@@ -61,13 +61,16 @@ class Context:
 class Built:
     """A transform for one column: `decode` towards the field, `encode` back to the column; neither is given None.
 
-    `null` is what NULL becomes (`NO_DEFAULT`: it stays NULL).
+    `null` is what NULL becomes (`NO_DEFAULT`: it stays NULL). `gives_null`: decode may answer None, for no value. `random`: decode
+    makes something else of one value each time.
     """
 
     kind: Kind
     decode: Step
     encode: Step | None
     null: object = NO_DEFAULT
+    gives_null: bool = False
+    random: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +106,6 @@ def known(name: str) -> Transform:
     """Return the transform of that name; `TransformRefusedError` says what is wrong with the name."""
     if transform := builtin().get(name):
         return transform
-    if name in NOT_BUILT_YET:
-        raise TransformRefusedError(f"transform {name} is not built yet: remove it")
     if point := _own_entry_points().get(name):
         return _load(point)
     names = [*builtin(), *_own_entry_points()]
@@ -129,7 +130,7 @@ def _told(own: Transform) -> Callable[[Any, Kind, Context], Built]:
     def build(parameter: Any, kind: Kind, context: Context) -> Built:
         made = own.build(parameter, kind, context)
         encode = None if made.encode is None else told(made.encode, context)
-        return Built(made.kind, told(made.decode, context), encode, made.null)
+        return replace(made, decode=told(made.decode, context), encode=encode)
 
     def told(step: Step, context: Context) -> Step:
         def run(value: Any) -> Any:
@@ -165,4 +166,4 @@ def build(spec: TransformSpec, kind: Kind, context: Context) -> Built:
     """Build one step of a column's transforms."""
     transform = known(spec.name)
     built = transform.build(checked_parameter(transform, spec.parameter), kind, context)
-    return built if transform.invertible else Built(built.kind, built.decode, None, built.null)
+    return built if transform.invertible else replace(built, encode=None)

@@ -52,7 +52,7 @@ class TransformSpec:
     """One step of a column's transforms: its registered name and its parameter as written (None where it has none)."""
 
     name: str
-    parameter: object = None
+    parameter: object = field(default=None, repr=False)  # it may hold a key (I9)
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ def test_the_revision_names_the_mappings_and_nothing_else():
         (("enum: {0: pending, 1: paid}", "enm: {0: pending}"), "no transform 'enm' - did you mean 'enum'?"),
         (("1: paid", "1: payed"), "mappings.shop.orders.columns.state: transform enum gives 'payed', which is not among"),
         (("[{enum: {0: pending, 1: paid}}]", "[lower]"), "transform lower has no way back"),
-        (("[{enum: {0: pending, 1: paid}}]", "[encrypt]"), "transform encrypt is not built yet"),
+        (("[{enum: {0: pending, 1: paid}}]", "[encrypt]"), "transform encrypt needs a parameter"),
         (("[{enum: {0: pending, 1: paid}}]", "[{prefix: a, suffix: b}]"), "each transform is a name"),
         (("mysql://", "oracle://"), "channels.shop.url: the URL must begin with mysql://"),
         (("/shop ", "/shop?ssl=1&x=2 "), "channels.shop.url: the URL has options (ssl, x), which are not supported: use tls"),

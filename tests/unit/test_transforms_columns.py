@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from transforms import MappingRefusedError, RefusedValueError, Unrepresentable, compile_mapping
 from transforms.column_limits import shortest_of_four_bytes
+from transforms.fields import duration_text, instant_text
 from transforms.specs import ColumnSpec, EntitySpec, FieldSpec, MappingSpec, TransformSpec
 from transforms.tables import Column, ColumnType, Table
 
@@ -111,6 +112,20 @@ PAIRS = [
     ("mariadb", "longtext", "json", st.sampled_from(['{"a":1.5}', "null", '"打"']), {}),
     ("mysql", "json", "json", st.sampled_from(['{"a":1.5}', "18446744073709551615"]), {}),
     ("postgresql", "uuid", "uuid", st.uuids(), {}),
+    ("mysql", "time", "text", st.timedeltas(-dt.timedelta(hours=838), dt.timedelta(hours=838)), {"scale": 6}),
+    ("postgresql", "numeric", "text", st.decimals(allow_nan=False, allow_infinity=False, places=4), {}),
+    ("postgresql", "date", "text", st.dates(), {}),
+    ("postgresql", "time", "text", st.times(), {}),
+    ("postgresql", "timestamp", "text", naive, {}),
+    ("postgresql", "timestamptz", "text", st.datetimes(timezones=st.just(dt.UTC)), {}),
+    ("postgresql", "text", "instant", st.datetimes(timezones=st.just(dt.UTC)).map(instant_text), {}),
+    ("postgresql", "text", "duration", st.timedeltas().map(duration_text), {}),
+    ("postgresql", "bool", "json", st.booleans(), {}),
+    ("mysql", "bit", "boolean", st.sampled_from([0, 1]), {"length": 1}),
+    ("mysql", "set", "text", st.sets(st.sampled_from("abc")).map(lambda v: tuple(sorted(v))), {"labels": tuple("abc")}),
+    ("mysql", "set", "json", st.sets(st.sampled_from("abc")).map(lambda v: tuple(sorted(v))), {"labels": tuple("abc")}),
+    ("postgresql", "jsonb", "set", st.sampled_from(["[]", '["basic"]', '["basic","gold"]']), {}),
+    ("postgresql", "text", "set", st.sampled_from(["", "basic", "basic,gold"]), {}),
     ("mysql", "char", "uuid", st.uuids().map(str), {"length": 36}),
     ("mysql", "binary", "uuid", st.uuids().map(lambda v: v.bytes), {"length": 16}),
 ]
@@ -357,7 +372,7 @@ def test_a_refusal_never_shows_the_value():
 
 def test_all_problems_of_a_mapping_come_at_once_with_their_paths():
     entity = EntitySpec(
-        "order", ("no",), (FieldSpec("no", "text"), FieldSpec("paid", "instant"), FieldSpec("n", "text"))
+        "order", ("no",), (FieldSpec("no", "text"), FieldSpec("paid", "boolean"), FieldSpec("n", "text"))
     )
     text = ColumnType("mysql", "varchar", length=20)
     table = Table(
@@ -386,7 +401,7 @@ def test_all_problems_of_a_mapping_come_at_once_with_their_paths():
         compile_mapping(mapping, table, capture=True, apply=True)
     assert [str(problem) for problem in refused.value.problems] == [
         "mappings.web.orders.columns.numbr: no column 'numbr' in table shop.orders - did you mean 'number'?",
-        "mappings.web.orders.columns.paid: column paid varchar(20) cannot hold field paid: instant",
+        "mappings.web.orders.columns.paid: column paid varchar(20) cannot hold field paid: boolean",
         "mappings.web.orders.columns.total: column total is computed by the server and cannot be written",
         "mappings.web.orders.columns.number: no field 'm' in entity 'order'",
         "mappings.web.orders.key: columns numbr do not identify a row of shop.orders: make them its primary key or a unique key",
@@ -397,3 +412,23 @@ def test_uuids_are_written_in_lower_case():
     value = uuid.uuid4()
     compiled = codec("mysql", "varchar", "uuid", length=36)
     assert compiled.encode(compiled.decode(str(value).upper())) == str(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "wire"),
+    [
+        ("PT25H", "PT25H0M0S"),
+        ("PT-1H-30M", "-PT1H30M0S"),
+        ("-PT90M", "-PT1H30M0S"),
+        ("PT-0.5S", "-PT0H0M0.500000S"),
+        ("PT0S", "PT0H0M0S"),
+    ],
+)
+def test_a_length_of_time_is_read_in_every_iso_spelling(text, wire):
+    assert codec("postgresql", "text", "duration").decode(text) == wire
+
+
+@pytest.mark.parametrize("text", ["P1M", "P1DT2H", "P1Y2M", "1:30", "PT", "P", "", "PT1.1234567S"])
+def test_what_is_not_always_equally_long_is_no_duration(text):
+    with pytest.raises(RefusedValueError):
+        codec("postgresql", "text", "duration").decode(text)

@@ -5,9 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import importlib.metadata
+import os
+import subprocess
+import sys
+from pathlib import Path
 
+import phonenumbers
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from transforms import (
@@ -19,6 +24,7 @@ from transforms import (
     compile_mapping,
     registry,
 )
+from transforms.families import phones
 from transforms.families.phones import to_e164
 from transforms.specs import ColumnSpec, EntitySpec, FieldSpec, MappingSpec, TransformSpec
 from transforms.tables import Column, ColumnType, Table
@@ -182,7 +188,7 @@ def test_every_spelling_of_a_mobile_number_is_one_number(spelling):
     [
         ("010-88888888", "+861088888888"),
         ("(021) 6888 8888", "+862168888888"),
-        ("0755-8888888", "+867558888888"),
+        ("0730-8888888", "+867308888888"),
         ("+86 755 88888888", "+8675588888888"),
         ("+86 010 8888 8888", "+861088888888"),
     ],
@@ -198,12 +204,14 @@ def test_landlines_are_numbers_too(spelling, number):
         "12800000000",
         "1380000000",
         "138000000000",
-        "+1 202 555 0100",
+        "+1 202 555",
+        "14400000000",
         "88888888",
         "138a0000000",
-        "１３８００００００００",
+        "1380000000o",
+        "1-800-FLOWERS",
         "+85 13800000000",
-        "010-08888888",
+        "010-08888",
         "+86",
         "13800000000 ext 1",
         "+86+8613800000000",
@@ -232,11 +240,53 @@ def test_a_phone_is_written_in_its_declared_style(style, mobile, landline):
         compiled.encode("13800000000")
 
 
-@given(st.from_regex(r"1[3-9][0-9]{9}|(10|2[0-9])[2-9][0-9]{7}|[3-9][0-9]{2}[2-9][0-9]{6,7}", fullmatch=True))
+@given(
+    st.from_regex(r"1[3-9][0-9]{9}|(10|2[0-9])[2-9][0-9]{7}|[3-9][0-9]{2}[2-9][0-9]{6,7}|400[0-9]{7}", fullmatch=True)
+)
 def test_every_number_comes_back_in_every_style(digits):
+    assume(to_e164("+86" + digits))
     for style in ("national", "international", "e164", "dashed"):
         compiled = codec(VARCHAR, "text", {"phone": {"region": "CN", "style": style}})
         assert compiled.decode(compiled.encode("+86" + digits)) == "+86" + digits
+
+
+def test_the_short_way_of_chinese_mobile_numbers_is_the_library_over_its_whole_range():
+    """Google's plan decides by the first five digits; behind them every ending is alike."""
+    taken = 0
+    for head in range(10_000, 20_000):
+        digits = f"{head}{head * 7919 % 1_000_000:06d}"
+        if phones._CHINESE_MOBILE.fullmatch(digits):
+            number = phonenumbers.parse(digits, "CN")
+            assert phonenumbers.is_valid_number(number), digits
+            assert phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164) == to_e164(digits)
+            taken += 1
+    assert taken > 4_000
+
+
+@pytest.mark.parametrize(
+    ("region", "style", "spelling", "number", "written"),
+    [
+        ("CN", "national", "+1 (201) 555-0123", "+12015550123", "+12015550123"),
+        (
+            "CN",
+            "national",
+            "\uff11\uff13\uff18\uff10\uff10\uff11\uff13\uff18\uff10\uff10\uff10",
+            "+8613800138000",
+            "13800138000",
+        ),
+        ("CN", "dashed", "400 800 1234", "+864008001234", "400-800-1234"),
+        ("US", "national", "(201) 555-0123", "+12015550123", "2015550123"),
+        ("US", "dashed", "201.555.0123", "+12015550123", "201-555-0123"),
+        ("DE", "international", "030 901820", "+4930901820", "+49 30 901820"),
+        ("HK", "dashed", "21234567", "+85221234567", "2123-4567"),
+        ("IT", "national", "02 1234 5678", "+390212345678", "0212345678"),
+    ],
+)
+def test_every_region_has_its_numbers(region, style, spelling, number, written):
+    compiled = codec(VARCHAR, "text", {"phone": {"region": region, "style": style}})
+    assert compiled.decode(spelling) == number
+    assert compiled.encode(number) == written
+    assert compiled.decode(written) == number
 
 
 def test_a_mobile_number_in_an_integer_column():
@@ -313,14 +363,17 @@ def test_default_says_what_null_means():
 @pytest.mark.parametrize(
     ("transform", "said"),
     [
-        ("truncate", "not built yet"),
-        ({"encrypt": {}}, "not built yet"),
+        ("truncate", "needs a parameter"),
+        ({"encrypt": {}}, "keys"),
+        ({"hash": {"key": "short"}}, "at least 32"),
+        ({"json_path": "a.b"}, "begin with $"),
+        ({"json_path": "$.a[b]"}, "character 4"),
         ("sufix", "did you mean 'suffix'?"),
         ({"suffix": ""}, "parameter"),
         ("suffix", "needs a parameter"),
         ({"decimal": 2}, "takes no parameter"),
         ({"enum": {}}, "parameter"),
-        ({"phone": "US"}, "parameter"),
+        ({"phone": "XX"}, "no region 'XX'"),
         ({"phone": {"region": "CN", "stile": "e164"}}, "parameter"),
         ({"datetime": "%d %B"}, "directives"),
         ({"datetime": "%Y-%m-%d %"}, "directives"),
@@ -378,12 +431,34 @@ def test_a_users_own_transform_comes_by_entry_point():
     assert "is not a transforms.Transform" in problem(VARCHAR, "text", "no")
 
 
+def test_an_installed_package_brings_its_own_transform(tmp_path):
+    """A real distribution on the path, found by `datong check` in a process of its own."""
+    (tmp_path / "coffee_rules.py").write_text(
+        "from transforms import Built, Transform\n"
+        "def build(parameter, kind, context):\n"
+        "    return Built('text', lambda value: value + parameter, lambda value: value[:-len(parameter)])\n"
+        "stars = Transform('stars', 'Adds stars.', str, build)\n"
+    )
+    information = tmp_path / "coffee_rules-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: coffee-rules\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text("[datong.transforms]\nstars = coffee_rules:stars\n")
+    script = (
+        "from tests.unit.test_transforms_families import VARCHAR, codec\n"
+        "compiled = codec(VARCHAR, 'text', {'stars': '**'})\n"
+        "print(compiled.decode('a'), compiled.encode('a**'))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[2]}"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "a** a\n", done.stderr
+
+
 def test_every_transform_says_what_it_does():
     for transform in registry.builtin().values():
         assert transform.summary.endswith(".")
     assert set(registry.builtin()) == {
         "enum", "decimal", "integer", "scale", "prefix", "suffix", "trim", "lower", "upper", "replace", "phone", "datetime",
-        "epoch", "boolean", "default",
+        "epoch", "boolean", "default", "json_path", "truncate", "mask", "hash", "encrypt",
     }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from transforms.families import codes, numbers, phones, texts, times
+from transforms.families import codes, documents, numbers, phones, protection, texts, times
 from transforms.registry import Transform
 
 ALL: Final[tuple[Transform, ...]] = (
@@ -13,4 +13,6 @@ ALL: Final[tuple[Transform, ...]] = (
     *texts.TRANSFORMS,
     *phones.TRANSFORMS,
     *times.TRANSFORMS,
+    *documents.TRANSFORMS,
+    *protection.TRANSFORMS,
 )

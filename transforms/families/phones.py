@@ -1,26 +1,33 @@
-"""Phone numbers: a region's national spellings to E.164, and back in one declared style.
+"""Phone numbers: a region's spellings to E.164, and back in one declared style. Google's library decides what a number is.
 
-China (CN): mobile numbers are 11 digits from 13 to 19; landlines have an area code after the trunk prefix 0 (10 and 20 to 29
-with 8 digits, all others of three digits with 7 or 8). Whatever is neither is refused.
+Its metadata knows every region's plan; a number that it does not call valid is refused. Parsing costs about 30 us, so the usual
+form of a Chinese mobile number goes a short way; a test holds that to the library over its whole range.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
+import phonenumbers
 import pydantic
+from phonenumbers import PhoneNumberFormat
 
 from transforms.kinds import Kind
 from transforms.registry import Built, Context, Transform, require
 
 Style = Literal["national", "international", "e164", "dashed"]
-_SEPARATORS: Final = re.compile(r"[ \-.()\u00a0\u2010-\u2015]+")
-_MOBILE: Final = re.compile(r"1[3-9][0-9]{9}")
-# After the trunk prefix: the first digit of a local number is never 0 or 1.
-_LANDLINE: Final = re.compile(r"(10|2[0-9])([2-9][0-9]{7})|([3-9][0-9]{2})([2-9][0-9]{6,7})")
-_COUNTRY: Final = "+86"
+# What may stand in a number besides digits. Letters and extensions would be lost in E.164, so they are refused.
+_ALLOWED: Final = re.compile(r"[+\uff0b]?[0-9\uff10-\uff19 \-.()/\u00a0\u2010-\u2015\uff08\uff09\uff0d]{2,40}")
+_NOT_DIGITS: Final = re.compile(r"[^0-9]+")
+_CHINESE_MOBILE: Final = re.compile(r"1(?:[38][0-9]|4[57]|[59][0-35-9]|6[25-7]|7[0-35-8])[0-9]{8}")
+_CHINESE_LANDLINE: Final = re.compile(r"(10|2[0-9])([0-9]{8})|([3-9][0-9]{2})([0-9]{7,8})")
+
+
+def _known_region(written: str) -> str:
+    if written not in phonenumbers.SUPPORTED_REGIONS:
+        raise ValueError(f"there is no region '{written}': two capital letters, such as CN")
+    return written
 
 
 class PhoneStyle(pydantic.BaseModel):
@@ -28,7 +35,7 @@ class PhoneStyle(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
-    region: Literal["CN"]
+    region: Annotated[str, pydantic.AfterValidator(_known_region)]
     style: Style = "national"
 
     @pydantic.model_validator(mode="before")
@@ -37,82 +44,78 @@ class PhoneStyle(pydantic.BaseModel):
         return {"region": written} if isinstance(written, str) else written
 
 
-def to_e164(text: str) -> str | None:
-    """Return a Chinese number in E.164, None where it is not one."""
-    digits = _SEPARATORS.sub("", text)
-    if digits.startswith("+"):
-        if not digits.startswith(_COUNTRY):
-            return None
-        return _national(digits[3:], trunk_required=False)
-    if digits.startswith("0086"):
-        return _national(digits[4:], trunk_required=False)
-    if (number := _national(digits, trunk_required=True)) is not None:
-        return number
-    return _national(digits[2:], trunk_required=False) if digits.startswith("86") else None
-
-
-def _national(digits: str, trunk_required: bool) -> str | None:
-    if _MOBILE.fullmatch(digits):
-        return _COUNTRY + digits
-    if digits.startswith("0"):
-        digits = digits[1:]
-    elif trunk_required:
+def to_e164(text: str, region: str = "CN") -> str | None:
+    """Return a number in E.164, None where it is not one. A number of another region begins with its country code."""
+    if region == "CN" and _CHINESE_MOBILE.fullmatch(text):
+        return "+86" + text
+    if _ALLOWED.fullmatch(text) is None:
         return None
-    return _COUNTRY + digits if _LANDLINE.fullmatch(digits) else None
+    try:
+        number = phonenumbers.parse(text, region)
+    except phonenumbers.NumberParseException:
+        return None
+    if not phonenumbers.is_valid_number(number) or (number.italian_leading_zero and number.country_code == 86):
+        return None
+    return phonenumbers.format_number(number, PhoneNumberFormat.E164)
 
 
-def _parts(e164: str) -> tuple[str, str]:
-    """Area code and local number; a mobile number has no area code."""
-    match = _LANDLINE.fullmatch(e164[3:])
-    if match is None:
-        return "", e164[3:]
-    return match[1] or match[3], match[2] or match[4]
+def written(e164: str, region: str, style: Style) -> str:
+    """Write a number that is valid E.164. One of another country is always written as E.164: it would not be read again else."""
+    if style == "e164":
+        return e164
+    number = phonenumbers.parse(e164)
+    if number.country_code != phonenumbers.country_code_for_region(region):
+        return e164
+    if region == "CN" and (chinese := _chinese(e164[3:], style)) is not None:
+        return chinese
+    if style == "international":
+        return phonenumbers.format_number(number, PhoneNumberFormat.INTERNATIONAL)
+    national = phonenumbers.format_number(number, PhoneNumberFormat.NATIONAL)
+    return _NOT_DIGITS.sub("" if style == "national" else "-", national).strip("-")
 
 
-def _written_national(e164: str) -> str:
-    area, local = _parts(e164)
-    return f"0{area}{local}" if area else local
-
-
-def _written_international(e164: str) -> str:
-    area, local = _parts(e164)
-    return f"+86 {area} {local}" if area else f"+86 {local[:3]} {local[3:7]} {local[7:]}"
-
-
-def _written_dashed(e164: str) -> str:
-    area, local = _parts(e164)
-    return f"0{area}-{local}" if area else f"{local[:3]}-{local[3:7]}-{local[7:]}"
-
-
-_WRITERS: Final[dict[Style, Callable[[str], str]]] = {
-    "national": _written_national,
-    "international": _written_international,
-    "e164": str,
-    "dashed": _written_dashed,
-}
+def _chinese(national: str, style: Style) -> str | None:
+    """The customary forms: 138-0000-0000 and 010-62345678; None for other kinds of numbers (400, 800)."""
+    if _CHINESE_MOBILE.fullmatch(national):
+        area, groups = "", [national[:3], national[3:7], national[7:]]
+    elif (found := _CHINESE_LANDLINE.fullmatch(national)) and not national.startswith(("400", "800")):
+        area, groups = found[1] or found[3], [found[2] or found[4]]
+    else:
+        return None
+    match style:
+        case "international":
+            return " ".join(["+86", *([area] if area else []), *groups])
+        case "dashed":
+            return "-".join([*(["0" + area] if area else []), *groups])
+    return ("0" + area if area else "") + "".join(groups)
 
 
 def _phone(parameter: PhoneStyle, kind: Kind, context: Context) -> Built:
     require(kind, ("text", "integer"), "phone")
-    write = _WRITERS[parameter.style]
+    region, style = parameter.region, parameter.style
     refuse = context.refuse
 
     def decode(value: Any) -> str:
-        number = to_e164(str(value))
+        number = to_e164(str(value), region)
         if number is None:
-            refuse(value, "is not a phone number of region CN")
+            refuse(value, f"is not a phone number of region {region}")
         return number
 
     def encode(value: str) -> str:
-        if to_e164(value) != value:
-            refuse(value, "is not a phone number of region CN in E.164")
-        return write(value)
+        if style == "national" and region == "CN" and value[:3] == "+86" and _CHINESE_MOBILE.fullmatch(value, 3):
+            return value[3:]
+        if value[:1] != "+" or to_e164(value, region) != value:
+            refuse(value, "is not a phone number in E.164")
+        made = written(value, region, style)
+        if to_e164(made, region) != value:
+            refuse(value, f"cannot be written as {style} and read again")
+        return made
 
     def encode_integer(value: str) -> int:
-        written = encode(value)
-        if not written.isdigit() or written.startswith("0"):
+        number = encode(value)
+        if not number.isdigit() or number.startswith("0"):
             refuse(value, "cannot be written as an integer")
-        return int(written)
+        return int(number)
 
     return Built("text", decode, encode_integer if kind == "integer" else encode)
 

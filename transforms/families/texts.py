@@ -71,6 +71,12 @@ def _replace(parameter: dict[str, str], kind: Kind, context: Context) -> Built:
     return Built("text", decode, encode)
 
 
+def _truncate(parameter: int, kind: Kind, context: Context) -> Built:
+    del context
+    require(kind, ("text", "bytes"), "truncate")
+    return Built(kind, lambda value: value[:parameter], None)
+
+
 def _one_way(name: str, change: Callable[[str], str]) -> Callable[[Any, Kind, Context], Built]:
     def build(parameter: None, kind: Kind, context: Context) -> Built:
         del parameter, context
@@ -88,6 +94,13 @@ TRANSFORMS: Final = (
         "Replaces texts: `replace: {/: -}`. One-way where something is replaced by nothing.",
         Annotated[dict[NonEmpty, str], pydantic.Field(min_length=1)],
         _replace,
+    ),
+    Transform(
+        "truncate",
+        "Keeps the first characters (bytes of binary): `truncate: 64`. One-way.",
+        Annotated[int, pydantic.Field(strict=True, ge=1)],
+        _truncate,
+        invertible=False,
     ),
     Transform("trim", "Drops spaces around the value. One-way.", None, _one_way("trim", str.strip), invertible=False),
     Transform("lower", "Lower case. One-way.", None, _one_way("lower", str.lower), invertible=False),
