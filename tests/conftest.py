@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.mysql_logs import own_server
 from tests.servers import (
     mariadb,
     mariadb2,
@@ -28,6 +29,7 @@ __all__ = [
     "mariadb_db",
     "mysql",
     "mysql_db",
+    "own_server",
     "postgresql",
     "postgresql_db",
     "redis_db",

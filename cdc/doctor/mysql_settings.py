@@ -34,8 +34,6 @@ SETTINGS: Final = (
     Setting("BINLOG_ROW_IMAGE", "binlog_row_image", "FULL", "error", "columns are missing from the rows in the log"),
     Setting("BINLOG_ROW_METADATA", "binlog_row_metadata", "FULL", "error", "the log names no columns, signs or labels"),
     Setting("BINLOG_ROW_VALUE_OPTIONS", "binlog_row_value_options", "", "error", "JSON updates are logged as differences"),
-    Setting("BINLOG_COMPRESSED", "binlog_transaction_compression", "OFF", "error", "compressed transactions are not read yet"),
-    Setting("BINLOG_COMPRESSED", "log_bin_compress", "OFF", "error", "compressed events are not read yet"),
     Setting("SYNC_BINLOG", "sync_binlog", "1", "warning", "a power cut may lose transactions that were already replicated"),
     Setting(
         "FLUSH_LOG_AT_COMMIT", "innodb_flush_log_at_trx_commit", "1", "warning",

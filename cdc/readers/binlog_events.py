@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 MALFORMED: Final = (struct.error, IndexError, ValueError, OverflowError, zlib.error, RecursionError)
 
 HEADER_SIZE: Final = 19
+EVENT_LIMIT: Final = (1 << 30) + (1 << 20)  # max_allowed_packet's own limit
 ARTIFICIAL: Final = 0x20  # header flag: made up by the dump, stands in no file
 
 QUERY, STOP, ROTATE, INTVAR, RAND, USER_VAR, FORMAT_DESCRIPTION, XID = 2, 3, 4, 5, 13, 14, 15, 16
@@ -44,6 +45,7 @@ _TIMESTAMP_MASK: Final = (1 << 55) - 1
 _u32: Final = struct.Struct("<I").unpack_from
 _gtid: Final = struct.Struct("<B16sq").unpack_from
 _mariadb_gtid: Final = struct.Struct("<QIB").unpack_from
+_xid: Final = struct.Struct("<III").unpack_from
 _query: Final = struct.Struct("<IIBHH").unpack_from
 
 
@@ -174,6 +176,11 @@ def query(body: bytes, *, compressed: bool = False) -> Query:
     return Query(thread_id, schema, inflate(text) if compressed else text)
 
 
+def load_query(body: bytes) -> Query:
+    """EXECUTE_LOAD_QUERY: a LOAD DATA that is logged as a statement; 13 bytes about its file lie before the status."""
+    return query(body[:13] + body[26:])
+
+
 def rows_header(body: bytes, kind: int) -> RowsHeader:
     """The head of a rows event. 6-byte table ids: the only ones since MySQL 5.1."""
     table_id = int.from_bytes(body[:6], "little")
@@ -192,9 +199,11 @@ def rows_header(body: bytes, kind: int) -> RowsHeader:
     return RowsHeader(table_id, columns, present & mask, present_after & mask, at)
 
 
-def is_one_phase(body: bytes) -> bool:
-    """Whether an XA_PREPARE event is a commit in one phase."""
-    return body[0] != 0
+def xa_prepare(body: bytes) -> tuple[bool, str]:
+    """Whether it is a commit in one phase, and the transaction's name as `X'gtrid',X'bqual',format`."""
+    form, outer, inner = _xid(body, 1)
+    name = exactly(body, 13, outer + inner)
+    return body[0] != 0, f"X'{name[:outer].hex()}',X'{name[outer:].hex()}',{form}"
 
 
 def inflate(data: bytes) -> bytes:

@@ -40,6 +40,7 @@ _MADE_FROM_A_QUERY: Final = re.compile(
     r"CREATE\s+(?:OR\s+REPLACE\s+)?(?:TEMPORARY\s+)?TABLE\b.*\bSELECT\b", re.IGNORECASE | re.DOTALL
 )
 _HEAD_SIZE: Final = 4096
+_LAST_NAME: Final = re.compile(r"(?:`((?:[^`]|``)*)`|([\w$]+))\s*$")
 
 
 def classify(text: str) -> Statement:
@@ -63,6 +64,12 @@ def classify(text: str) -> Statement:
     if first in _DDL:
         return Statement.DATA if _MADE_FROM_A_QUERY.match(text.lstrip()) else Statement.DDL
     return Statement.HARMLESS if first in _HARMLESS else Statement.DATA
+
+
+def savepoint_name(text: str) -> str:
+    """The name that SAVEPOINT, RELEASE SAVEPOINT or ROLLBACK TO ends with; the servers do not tell upper from lower case in it."""
+    match = _LAST_NAME.search(text)
+    return (match[1] if match[1] is not None else match[2]).replace("``", "`").lower() if match else ""
 
 
 def _first_words(text: str) -> tuple[str, str]:

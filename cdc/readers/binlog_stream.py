@@ -1,7 +1,7 @@
 """The connection that carries a binary log: dump command, packets out of one large buffer, checksums, signs of life.
 
 PyMySQL opens and authenticates; from the dump command on the socket is read here. Never reconnects by itself (TRAPS.md P3), never
-waits for ever (P18). Guards I6 (every checksum is verified) and I8 (one buffer, as large as the largest event).
+waits for ever (P18). Guards I8 (one buffer, as large as the largest event).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 import pymysql
 
 from cdc.errors import TransientError
+from cdc.readers.binlog_large_events import LargeEvent
 from cdc.readers.mysql_errors import read_error, server_error
 from sinks.connections import Address, connect_mysql
 
@@ -24,7 +25,6 @@ SEND_ANNOTATIONS: Final = 2  # MariaDB: annotate events, which hold the statemen
 LARGEST_SHORT_OFFSET: Final = (1 << 32) - 1
 _PACKET_LIMIT: Final = 0xFFFFFF
 _BUFFER_SIZE: Final = 1 << 20
-_EVENT_LIMIT: Final = (1 << 30) + (1 << 20)  # max_allowed_packet's own limit
 _CONNECT_SECONDS: Final = 15.0
 _WAITING: Final = (TimeoutError, BlockingIOError, ssl.SSLWantReadError)
 _length: Final = struct.Struct("<I").unpack_from
@@ -92,7 +92,7 @@ class BinlogStream:
         """
         buffer, first, end = bytearray(_BUFFER_SIZE), 0, 0
         view = memoryview(buffer)
-        large: bytearray | None = None
+        large: LargeEvent | None = None
         heard = self._clock()
         while True:
             while end - first >= 4:
@@ -102,13 +102,14 @@ class BinlogStream:
                     break
                 start, first = first + 4, after
                 if size == _PACKET_LIMIT or large is not None:
-                    large = self._continued(large, view[start:after])
+                    large = large or LargeEvent()
+                    large.add(view[start:after])
                     if size == _PACKET_LIMIT:
                         continue
-                    self._check_status(large, 0, len(large))
+                    joined, large = large.view(), None
+                    self._check_status(joined, 0, len(joined))
                     self.drained = end - first < 4
-                    yield memoryview(large), 1, len(large)
-                    large = None
+                    yield joined, 1, len(joined)
                     continue
                 if size == 0 or buffer[start]:
                     self._check_status(buffer, start, after)
@@ -147,20 +148,12 @@ class BinlogStream:
             raise TransientError(f"{self._address}: the server closed the log's connection")
         return received
 
-    @staticmethod
-    def _continued(large: bytearray | None, chunk: memoryview) -> bytearray:
-        joined = large if large is not None else bytearray()
-        if len(joined) + len(chunk) > _EVENT_LIMIT:
-            raise ValueError("an event of more than 1 GiB")
-        joined += chunk
-        return joined
-
-    def _check_status(self, packet: bytearray, start: int, end: int) -> None:
+    def _check_status(self, packet: bytearray | memoryview, start: int, end: int) -> None:
         """A packet that holds no event: an error or the end of the dump."""
         status = packet[start] if end > start else 0xFE
         if status == 0xFF:
             code = int.from_bytes(packet[start + 1 : start + 3], "little")
-            text = packet[start + 3 : end].decode("utf-8", "replace")
+            text = bytes(packet[start + 3 : end]).decode("utf-8", "replace")
             raise server_error(code, text[6:] if text.startswith("#") else text, self._address, "reading the log")
         if status == 0xFE:
             raise TransientError(f"{self._address}: the server ended the log's stream")

@@ -19,7 +19,8 @@ from cdc.readers.mysql_errors import RESYNC
 from cdc.readers.mysql_gtid import MariaDBGtids, MySQLGtids
 from cdc.readers.mysql_layouts import Layouts
 from cdc.readers.mysql_log_events import EventPlace, LogEvents
-from cdc.readers.mysql_position import Era, LogPlace, PositionWriter, file_number, read_place
+from cdc.readers.mysql_position import Era, LogPlace, PositionWriter, Prepared, file_number, read_place
+from cdc.readers.mysql_replay import Replay
 from cdc.readers.mysql_server import MySQLServer
 from cdc.readers.mysql_start import Start, plan_start
 from cdc.readers.mysql_transactions import Transactions
@@ -49,6 +50,7 @@ class MySQLReader:
         self._server = MySQLServer(address)
         self._stream: BinlogStream | None = None
         self._raw: Iterator[RawEvent] = iter(())
+        self._replay: Replay | None = None
         self._log: LogEvents | None = None
         self._events: Iterator[tuple[bytes, EventPlace] | None] = iter(())
         self._transactions: Transactions | None = None
@@ -82,6 +84,7 @@ class MySQLReader:
             era = proposal.remembered(f"{place.era.base}>{facts.identity}", self._options.remember)
         self._era = era
         writer = PositionWriter(facts.identity, facts.domain, era)
+        prepared = [p.elsewhere() for p in place.prepared] if start.other_server else place.prepared
         layouts = Layouts(
             self._address.engine,
             self._address.database,
@@ -100,6 +103,8 @@ class MySQLReader:
             offset=offset,
             held=position if start.by_gtid else None,
             probe=self._options.probe,
+            prepared=prepared,
+            read_again=self._read_again,
         )
         reached = self._transactions.boundary
         if start.other_server:
@@ -143,7 +148,9 @@ class MySQLReader:
     def close(self) -> None:
         if self._stream is not None:
             self._stream.close()
-        self._stream, self._log, self._transactions = None, None, None
+        if self._replay is not None:
+            self._replay.close()
+        self._stream, self._replay, self._log, self._transactions = None, None, None, None
         self._raw, self._events = iter(()), iter(())
         self._server.close()
 
@@ -160,6 +167,11 @@ class MySQLReader:
         else:
             stream.dump_after(MySQLGtids(place.gtids).encode(), server_id)
         self._raw = stream.events()
+        self._replay = Replay(self._address, self._options.heartbeat_seconds, server_id, lambda: stream.deadline)
+
+    def _read_again(self, prepared: Prepared, gtids: str, place: EventPlace) -> None:
+        if self._log is not None and self._replay is not None:
+            self._log.insert(self._replay.events(prepared, gtids, place))
 
     def _first_file(self) -> str:
         """A dump begins with a made-up ROTATE that names the file, or with the error why there will be none."""
@@ -197,7 +209,7 @@ class MySQLReader:
             try:
                 event = next(self._events)
                 if event is None:
-                    return True
+                    return not transactions.is_reading_again
                 transactions.event(*event)
             except events.MALFORMED as error:
                 raise self._corrupt(error) from error

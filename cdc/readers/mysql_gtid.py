@@ -65,6 +65,16 @@ class MySQLGtids:
         self._intervals[origin] = merged
         self._others = None
 
+    def remove(self, origin: str, number: int) -> None:
+        left: Intervals = []
+        for first, last in self._intervals.pop(origin, []):
+            left += [
+                span for span in ([first, min(last, number - 1)], [max(first, number + 1), last]) if span[0] <= span[1]
+            ]
+        for first, last in left:
+            self._add_interval(origin, first, last)
+        self._others = None
+
     def has(self, origin: str, number: int) -> bool:
         intervals = self._intervals.get(origin)
         if not intervals or number > intervals[-1][1]:
@@ -96,6 +106,10 @@ class MySQLGtids:
             out.append(struct.pack("<Q", len(intervals)))
             out.extend(struct.pack("<QQ", first, last + 1) for first, last in intervals)
         return b"".join(out)
+
+
+def mariadb_gtid(domain: int, server: int, number: int) -> str:
+    return f"{domain}-{server}-{number}"
 
 
 class MariaDBGtids:

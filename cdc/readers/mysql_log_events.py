@@ -1,7 +1,8 @@
 """The events of one dump, each checked and given its place in the log. Bytes in, bodies and places out; no I/O of its own.
 
 Guards I6 (every checksum is verified, an event that is not what its header says is refused) and I7 (64-bit offsets, though headers hold
-32 bits).
+32 bits). Events that lie within another one (a compressed transaction's), or that are read again in its stead (a prepared transaction's at its
+XA COMMIT), have that event's place: positions know nothing smaller.
 """
 
 from __future__ import annotations
@@ -10,14 +11,20 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from cdc.readers import binlog_events as events
+from cdc.readers.binlog_payload import drop_pages, inner_events
 from cdc.readers.binlog_stream import LARGEST_SHORT_OFFSET, RawEvent
 
 _CHECKSUM_SIZE: Final = 4
 _FILE_HEADS: Final = (events.FORMAT_DESCRIPTION, events.PREVIOUS_GTIDS, events.GTID_LIST, events.START_ENCRYPTION)
 _header: Final = struct.Struct("<IBIIIH").unpack_from
+_NEVER_INSIDE: Final = frozenset({
+    *_FILE_HEADS, events.ROTATE, events.STOP, events.HEARTBEAT, events.HEARTBEAT_2, events.TRANSACTION_PAYLOAD, events.GTID,
+    events.ANONYMOUS_GTID, events.GTID_TAGGED, events.MARIADB_GTID, events.BINLOG_CHECKPOINT,
+})  # fmt: skip
+_CRC_CHUNK: Final = 1 << 20
 _checksum: Final = struct.Struct("<I").unpack_from
 
 
@@ -34,6 +41,9 @@ class EventPlace:
     size: int
 
 
+PlacedEvent: TypeAlias = tuple[bytes, EventPlace]
+
+
 class LogEvents:
     """Iterates over (body, place); None where nothing more is there. `file` and `offset`: behind what has been worked off."""
 
@@ -42,18 +52,41 @@ class LogEvents:
         self.file = file
         self.offset = offset
         self._checksummed: bool | None = None  # unknown before the first FORMAT_DESCRIPTION
+        self._inserted: Iterator[PlacedEvent | None] | None = None
 
-    def __iter__(self) -> Iterator[tuple[bytes, EventPlace] | None]:
+    def __iter__(self) -> Iterator[PlacedEvent | None]:
         """Raises one of MALFORMED, and what the stream raises. An event is passed when the next one is asked for."""
         for event in self._raw:
             if event is None:
                 yield None
                 continue
-            body, place = self._event(*event)
-            yield body, place
+            place = self._place(*event)
+            if place.kind == events.TRANSACTION_PAYLOAD:
+                yield from self._inner(self._payload(*event), place)
+            else:
+                body = self.body(*event)
+                yield body, place
+            while self._inserted is not None:
+                inserted, self._inserted = self._inserted, None
+                yield from inserted
             self.offset = place.end
             if place.kind == events.ROTATE:
                 self.file, self.offset = events.rotate(body)
+
+    def insert(self, read_again: Iterator[PlacedEvent | None]) -> None:
+        """These come next, in the stead of the event that was handed out last; None among them: nothing more is there yet."""
+        self._inserted = read_again
+
+    @staticmethod
+    def _inner(body: memoryview, place: EventPlace) -> Iterator[PlacedEvent]:
+        for inner in inner_events(body):
+            if inner.kind in _NEVER_INSIDE:
+                raise ValueError(f"an event of type {inner.kind} within a compressed transaction")
+            timestamp = inner.timestamp or place.timestamp
+            yield (
+                inner.body,
+                EventPlace(inner.kind, timestamp, place.server_id, place.file, place.start, place.end, inner.size),
+            )
 
     def body(self, view: memoryview, start: int, end: int) -> bytes:
         """An event's body without its checksum, which is verified. Raises ValueError."""
@@ -75,11 +108,25 @@ class LogEvents:
                 raise ValueError("checksum")
         return bytes(view[start + events.HEADER_SIZE : end])
 
-    def _event(self, view: memoryview, start: int, end: int) -> tuple[bytes, EventPlace]:
+    def _payload(self, view: memoryview, start: int, end: int) -> memoryview:
+        """The body of a compressed transaction, not copied: valid until the next event of the stream is asked for."""
+        if self._checksummed is False:
+            return view[start + events.HEADER_SIZE : end]
+        body_end = end - _CHECKSUM_SIZE
+        crc = 0
+        for at in range(start, body_end, _CRC_CHUNK):
+            crc = zlib.crc32(view[at : min(at + _CRC_CHUNK, body_end)], crc)
+            drop_pages(view)
+        if crc != _checksum(view, body_end)[0]:
+            raise ValueError("checksum")
+        return view[start + events.HEADER_SIZE : body_end]
+
+    def _place(self, view: memoryview, start: int, end: int) -> EventPlace:
+        if end - start < events.HEADER_SIZE:
+            raise ValueError("an event without a header")
         timestamp, kind, server_id, size, low, flags = _header(view, start)
         if size != end - start:
             raise ValueError("an event's size is not its packet's")
-        body = self.body(view, start, end)
         before = after = self.offset
         if kind in _FILE_HEADS:
             # A dump that searches by GTID sends them from the file's start, wherever it goes on after them.
@@ -91,4 +138,4 @@ class LogEvents:
             before = after - size
             if before < 0:
                 raise ValueError("an event before the start of its file")
-        return body, EventPlace(kind, timestamp, server_id, self.file, before, after, size)
+        return EventPlace(kind, timestamp, server_id, self.file, before, after, size)

@@ -15,6 +15,7 @@ from cdc.model import ApplyRecord, LogPart, ParkedKey, Position, RowChange
 from cdc.readers import Wanted
 from cdc.readers import binlog_events as events
 from cdc.readers.mysql_layouts import Layout, Role
+from cdc.readers.mysql_position import Prepared
 from cdc.readers.mysql_record import RecordRows, parked_keys
 
 _DUMMY_TABLE: Final = 0xFFFFFF
@@ -32,7 +33,10 @@ class OpenTransaction:
     transaction: str = ""
     passed: bool = False  # it was handed out before, by another server: nothing of it is read
     begun: bool = False  # rows may follow; without it the first statement is all
-    is_xa: bool = False
+    is_xa: bool = False  # its rows count at XA COMMIT only
+    too_large: bool = False  # of an XA transaction: it is read again, its rows are not kept
+    read_again: Prepared | None = None  # this is the XA COMMIT of that one
+    savepoints: dict[str, int] = field(default_factory=dict)  # by name: the number of the row to come
     first: int = 0
     next: int = 0
     size: int = 0
@@ -52,6 +56,25 @@ class OpenTransaction:
     def has_news(self) -> bool:
         """Whether anything of it is to be handed out that has not been."""
         return bool(self.rows or self.record is not None or self.parked)
+
+    def start_anew(self) -> None:
+        """Nothing of its rows has been read."""
+        self.first = self.next = self.size = self.echo_rows = 0
+        self.identity, self.comment_seen, self.rows_seen, self.wanted_seen, self.too_large = (
+            "",
+            False,
+            False,
+            False,
+            False,
+        )
+        self.record, self.record_rows, self.resume = None, None, None
+        self.rows, self.parked, self.tables, self.savepoints = [], [], {}, {}
+
+    def adopt(self, prepared: OpenTransaction) -> None:
+        """Take the rows of a transaction that was prepared, and what they say."""
+        self.first, self.next, self.size, self.echo_rows = 0, prepared.next, prepared.size, prepared.echo_rows
+        self.identity, self.record = prepared.identity, prepared.record
+        self.rows, self.parked = prepared.rows, prepared.parked
 
 
 class Parts:
@@ -81,6 +104,8 @@ class Parts:
             raise ValueError("rows of a table that the transaction has not named")
         if kind in events.COMPRESSED_ROWS:
             body = body[: header.start] + events.inflate(body[header.start :])
+        if opened.too_large:
+            return
         if layout.role is Role.OTHER:
             self._count(opened, layout.count(kind, header, body))
         elif layout.role is Role.WANTED:
@@ -102,6 +127,8 @@ class Parts:
         while at < len(rows):
             if self._is_full(opened):
                 self._cut(opened)
+                if opened.too_large:
+                    return
             taken = rows[at : at + self._wanted.part_rows - (opened.next - opened.first)]
             index = opened.next
             if kind in events.INSERTS:
@@ -118,6 +145,8 @@ class Parts:
         while rows:
             if self._is_full(opened) and (opened.rows or opened.resume is not None or opened.record is not None):
                 self._cut(opened)
+                if opened.too_large:
+                    return
             room = self._wanted.part_rows - (opened.next - opened.first)
             taken = min(rows, room) if room > 0 else rows
             opened.next += taken
@@ -142,6 +171,10 @@ class Parts:
 
     def _cut(self, opened: OpenTransaction) -> None:
         """Hand out what is there as a part; reading on starts at the transaction's beginning until its end is out."""
+        if opened.is_xa:
+            opened.too_large = True
+            opened.rows, opened.parked, opened.size = [], [], 0
+            return
         if opened.resume is None:
             opened.resume = self._beginning(opened)
         self._hand_out(opened, opened.resume, last=False)
@@ -150,6 +183,17 @@ class Parts:
         """The transaction is whole: hand out its last part, where it has anything to say."""
         if opened.has_news or opened.resume is not None:
             self._hand_out(opened, resume, last=True)
+
+    @staticmethod
+    def take_back(opened: OpenTransaction, savepoint: str) -> bool:
+        """ROLLBACK TO a savepoint: its rows go, their numbers stay. False where rows of it were handed out, or it is not known."""
+        if opened.too_large or (not opened.rows and opened.resume is None):
+            return True
+        mark = opened.savepoints.get(savepoint)
+        if mark is None or mark < opened.first:
+            return False
+        opened.rows = [row for row in opened.rows if row.index < mark]
+        return True
 
     def _hand_out(self, opened: OpenTransaction, resume: Position, *, last: bool) -> None:
         settle_record(opened)

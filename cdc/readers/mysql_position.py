@@ -55,6 +55,28 @@ class Era(msgspec.Struct, frozen=True):
         return msgspec.json.decode(remember(name, msgspec.json.encode(self).decode()), type=Era)
 
 
+class Prepared(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """A prepared transaction: its name and, where it holds rows of wanted tables, where it is.
+
+    `file` is empty where another server's log has it under another name: then its `gtid` finds it. `before`: MariaDB's GTID position
+    before it.
+    """
+
+    xid: str
+    file: str = ""
+    start: int = 0
+    gtid: str = ""
+    before: str = ""
+
+    @property
+    def has_rows(self) -> bool:
+        return bool(self.file or self.gtid)
+
+    def elsewhere(self) -> Prepared:
+        """As another server has it."""
+        return Prepared(self.xid, "", 0, self.gtid, self.before)
+
+
 class LogPlace(msgspec.Struct, frozen=True):
     """A position's `native` text, as data. `server`: MySQL's server_uuid, MariaDB's server_id; `gtids`: executed up to there."""
 
@@ -65,6 +87,7 @@ class LogPlace(msgspec.Struct, frozen=True):
     base: Order
     first_file: int
     domain: int | None = None  # MariaDB's gtid_domain_id, for an operator's eyes
+    prepared: tuple[Prepared, ...] = ()  # XA transactions that are not decided yet
 
     @property
     def era(self) -> Era:
@@ -104,14 +127,19 @@ def file_number(file: str) -> int:
 class PositionWriter:
     """Makes positions of one server and era; only file, offset and GTIDs vary, so the rest of the text is made once."""
 
-    def __init__(self, server: str, domain: int | None, era: Era) -> None:
+    def __init__(self, server: str, domain: int | None, era: Era, prepared: str = "") -> None:
         self._era = era
-        self._tail = f'","base":{era.base},"first_file":{era.first_file}'
-        self._tail += "}" if domain is None else f',"domain":{domain}}}'
+        self._constant = f'","base":{era.base},"first_file":{era.first_file}'
+        self._constant += "" if domain is None else f',"domain":{domain}'
+        self.set_prepared(prepared)
         self._server = msgspec.json.encode(server).decode()
         self._file = ""
         self._start: Order = 0
         self._head = ""
+
+    def set_prepared(self, prepared: str) -> None:
+        """From now on positions carry these prepared transactions: a JSON array, or nothing."""
+        self._tail = self._constant + (f',"prepared":{prepared}}}' if prepared else "}")
 
     def position(self, file: str, offset: int, gtids: str) -> Position:
         return Position(self.order(file, offset), f'{self._head}{offset},"gtids":"{gtids}{self._tail}')

@@ -26,7 +26,6 @@ _SETTINGS: Final = (
     ("binlog_row_image", ("FULL",), "LOG_ROW_IMAGE", "SET GLOBAL binlog_row_image = 'FULL'"),
     ("binlog_row_metadata", ("FULL",), "LOG_METADATA", "SET GLOBAL binlog_row_metadata = 'FULL'"),
     ("binlog_row_value_options", ("",), "LOG_PARTIAL_JSON", "SET GLOBAL binlog_row_value_options = ''"),
-    ("binlog_transaction_compression", ("0", "OFF"), "COMPRESSED_TRANSACTION", "SET GLOBAL binlog_transaction_compression = OFF"),
 )  # fmt: skip
 
 

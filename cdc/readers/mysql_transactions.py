@@ -6,22 +6,26 @@ part holds at most `part_rows` rows of the log). Rows are numbered by the log: e
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, Final, NoReturn
 
 from cdc.errors import HaltError
 from cdc.model import LogPart, Position
 from cdc.readers import Notice, Wanted
 from cdc.readers import binlog_events as events
-from cdc.readers.binlog_statements import Statement, classify
+from cdc.readers.binlog_statements import Statement, classify, savepoint_name
 from cdc.readers.mysql_errors import RESYNC
 from cdc.readers.mysql_gtid import MariaDBGtids, MySQLGtids
-from cdc.readers.mysql_layouts import Layouts
+from cdc.readers.mysql_layouts import Layouts, Role
 from cdc.readers.mysql_log_events import EventPlace
 from cdc.readers.mysql_parts import OpenTransaction, Parts, settle_record
-from cdc.readers.mysql_position import PositionWriter
+from cdc.readers.mysql_position import PositionWriter, Prepared
 from cdc.readers.mysql_record import comment_record, comment_token
 from cdc.readers.mysql_statements import notices
+from cdc.readers.mysql_xa import PreparedTransactions, xid_of
+
+_XA_VERB: Final = 40
 
 
 class Transactions:
@@ -42,7 +46,10 @@ class Transactions:
         offset: int,
         held: Position | None,
         probe: Callable[[str], None],
+        prepared: Iterable[Prepared] = (),
+        read_again: Callable[[Prepared, str, EventPlace], None],
     ) -> None:
+        """`prepared`: XA transactions that are not decided. `read_again` puts the rows of one behind the event at hand."""
         self._wanted = wanted
         self._layouts = layouts
         self._writer = writer
@@ -51,6 +58,9 @@ class Transactions:
         self._open: OpenTransaction | None = None
         self._boundary = (file, offset)
         self._held = held
+        self._prepared = PreparedTransactions(prepared)
+        self._read_again = read_again
+        writer.set_prepared(self._prepared.text)
         self.parts = Parts(wanted, self._beginning)
         self.notices: list[Notice] = []
         self._actions: dict[int, Callable[[bytes, EventPlace], None]] = {
@@ -65,7 +75,7 @@ class Transactions:
             events.ANNOTATE: self._annotation,
             events.XA_PREPARE: self._xa_prepare,
             events.EXECUTE_LOAD_QUERY: self._load_query,
-            events.TRANSACTION_PAYLOAD: self._payload,
+            events.PARTIAL_UPDATE: self._partial_rows,
             **dict.fromkeys(events.ROWS, self._rows),
             **dict.fromkeys(_PASSED_OVER, self._pass_over),
             **dict.fromkeys(_OF_FILES, self._of_files),
@@ -74,6 +84,11 @@ class Transactions:
     @property
     def boundary(self) -> Position:
         return self._held or self._writer.position(*self._boundary, str(self._gtids))
+
+    @property
+    def is_reading_again(self) -> bool:
+        """Whether the rows of a prepared transaction are being read at its XA COMMIT."""
+        return self._open is not None and self._open.read_again is not None
 
     def take(self) -> tuple[list[LogPart], list[Notice]]:
         told, self.notices = self.notices, []
@@ -106,9 +121,7 @@ class Transactions:
         opened.passed = self._gtids.has(*gtid)
 
     def _beginning(self, opened: OpenTransaction) -> Position:
-        """Where to read on while it is not whole. Raises HaltError: of an XA transaction the end is not known yet."""
-        if opened.is_xa:
-            raise self._xa_error(f"{opened.file}:{opened.start}")
+        """Where to read on while it is not whole."""
         return self._writer.position(opened.file, opened.start, str(self._gtids))
 
     def _start(self, place: EventPlace, committed_at: int) -> OpenTransaction:
@@ -117,13 +130,14 @@ class Transactions:
         self._open = OpenTransaction(self._writer.order(place.file, place.start), place.file, place.start, committed_at)
         return self._open
 
-    def _begin(self, thread_id: int, place: EventPlace) -> None:
+    def _begin(self, thread_id: int, place: EventPlace) -> OpenTransaction:
         opened = self._open or self._start(place, place.timestamp * 1_000_000)  # a server without GTIDs
         if opened.rows_seen:
             self._torn(place)
         opened.begun = True
         if not opened.identity:
             opened.identity = str(thread_id)
+        return opened
 
     # What is in it
 
@@ -154,6 +168,22 @@ class Transactions:
             opened.rows_seen = True
             self._probe("reader.mid_tx")
 
+    def _partial_rows(self, body: bytes, place: EventPlace) -> None:
+        """MySQL's event 39: differences of JSON documents, not their values. Of an unwanted table they only count."""
+        opened = self._open
+        if opened is None or not opened.begun:
+            self._outside(place)
+        layout = opened.tables.get(int.from_bytes(body[:6], "little"))
+        if layout is None:
+            raise ValueError("rows of a table that the transaction has not named")
+        if layout.role is Role.WANTED and not opened.passed:
+            raise HaltError(
+                "LOG_PARTIAL_JSON",
+                f"PARTIAL_UPDATE_ROWS of {layout.schema}.{layout.name} at {place.file}:{place.start}: JSON was logged as differences",
+                f"SET GLOBAL binlog_row_value_options = '' (and no session may change it), then {RESYNC}",
+            )
+        opened.next += 1
+
     # Where it ends
 
     def _xid(self, _body: bytes, place: EventPlace) -> None:
@@ -181,14 +211,16 @@ class Transactions:
         if statement is Statement.BEGIN:
             self._begin(found.thread_id, place)
         elif statement is Statement.XA_START:
-            self._begin(found.thread_id, place)
-            if self._open is not None:
-                self._open.is_xa = True
-        elif statement in (Statement.SAVEPOINT, Statement.XA_END):
+            self._begin(found.thread_id, place).is_xa = opened is None or opened.read_again is None
+        elif statement is Statement.XA_END:
             pass
+        elif statement is Statement.XA_DECISION:
+            self._decided(text, opened or self._start(place, place.timestamp * 1_000_000), place)
+        elif statement is Statement.SAVEPOINT and opened is not None:
+            opened.savepoints[savepoint_name(text)] = opened.next
         elif statement is Statement.ROLLBACK_TO_SAVEPOINT and opened is not None:
-            if opened.rows or opened.resume is not None:
-                self._unsupported(place, "ROLLBACK TO SAVEPOINT, after rows that it takes back,")
+            if not self.parts.take_back(opened, savepoint_name(text)):
+                self._unsupported(place, "ROLLBACK TO SAVEPOINT, after rows that it takes back were handed out,")
         elif statement is Statement.COMMIT and opened is not None:
             self._finish(opened, place)
         elif statement is Statement.ROLLBACK and opened is not None:
@@ -214,26 +246,74 @@ class Transactions:
         opened.rows, opened.record, opened.record_rows, opened.parked = [], None, None, []
         self._finish(opened, place)
 
+    # XA transactions: see `cdc.readers.mysql_xa`
+
     def _xa_prepare(self, body: bytes, place: EventPlace) -> None:
+        """The rows of an XA transaction are complete: they wait for their XA COMMIT, or this is it (in one phase)."""
         opened = self._open
         if opened is None:
             self._outside(place)
         settle_record(opened)
-        if not events.is_one_phase(body) and opened.has_news:
-            self._xa(place)
+        one_phase, xid = events.xa_prepare(body)
+        if opened.read_again is not None:
+            if opened.read_again.xid != xid:
+                raise ValueError("another transaction than the one that was prepared")
+            self._forget(xid)
+        elif opened.passed:
+            pass
+        elif not one_phase:
+            self._hold(opened, xid, place)
+        elif opened.too_large:
+            self._commit(opened, self._place_of(opened, xid), place)
+            return
         self._finish(opened, place)
 
-    def _load_query(self, _body: bytes, place: EventPlace) -> None:
-        self._unsupported(place, "EXECUTE_LOAD_QUERY (LOAD DATA, logged as a statement)")
-
-    def _payload(self, _body: bytes, place: EventPlace) -> None:
-        raise HaltError(
-            "COMPRESSED_TRANSACTION",
-            f"a compressed transaction at {place.file}:{place.start} cannot be read yet",
-            f"SET GLOBAL binlog_transaction_compression = OFF (and no session may change it), then {RESYNC}",
+    def _hold(self, opened: OpenTransaction, xid: str, place: EventPlace) -> None:
+        known = (
+            self._place_of(opened, xid) if opened.has_news or opened.too_large or opened.echo_rows else Prepared(xid)
         )
+        kept = None if opened.too_large or not known.has_rows else replace(opened)
+        self._prepared.hold(known, kept, f"{place.file}:{place.start}")
+        self._writer.set_prepared(self._prepared.text)
+        opened.start_anew()
+
+    def _place_of(self, opened: OpenTransaction, xid: str) -> Prepared:
+        before = str(self._gtids) if isinstance(self._gtids, MariaDBGtids) else ""
+        return Prepared(xid, opened.file, opened.start, opened.transaction, before)
+
+    def _decided(self, text: str, opened: OpenTransaction, place: EventPlace) -> None:
+        xid = xid_of(text)
+        if not opened.passed and "ROLLBACK" not in text[:_XA_VERB].upper():
+            known = self._prepared.find(xid, f"{place.file}:{place.start}")
+            kept = self._prepared.cached(xid)
+            if kept is not None:
+                opened.adopt(kept)
+            elif known.has_rows:
+                self._commit(opened, known, place)
+                return
+        if not opened.passed:
+            self._forget(xid)
+        self._finish(opened, place)
+
+    def _forget(self, xid: str) -> None:
+        self._prepared.forget(xid)
+        self._writer.set_prepared(self._prepared.text)
+
+    def _commit(self, opened: OpenTransaction, known: Prepared, place: EventPlace) -> None:
+        """Its rows come next, read again from their place; its XA PREPARE will end them."""
+        opened.start_anew()
+        opened.read_again, opened.begun, opened.is_xa = known, True, False
+        self._read_again(known, str(self._gtids), place)
 
     # What lies around it
+
+    def _load_query(self, body: bytes, place: EventPlace) -> None:
+        found = events.load_query(body)
+        text = found.text.decode("utf-8", "replace")
+        if self._open is None or not self._open.passed:
+            notices(Statement.DATA, text, found.schema, self._wanted, f"{place.file}:{place.start}")
+        if self._open is not None and not self._open.begun:
+            self._finish(self._open, place)
 
     def _pass_over(self, _body: bytes, place: EventPlace) -> None:
         """Known, and without meaning for rows."""
@@ -256,17 +336,6 @@ class Transactions:
     def _torn(self, place: EventPlace) -> NoReturn:
         raise HaltError(
             "TRANSACTION_TORN", f"a transaction was not ended in the log before {place.file}:{place.start}", RESYNC
-        )
-
-    def _xa(self, place: EventPlace) -> NoReturn:
-        raise self._xa_error(f"{place.file}:{place.start}")
-
-    @staticmethod
-    def _xa_error(place: str) -> HaltError:
-        return HaltError(
-            "UNSUPPORTED_EVENT",
-            f"an XA transaction changes mapped tables at {place}, which cannot be read yet",
-            RESYNC,
         )
 
 

@@ -67,8 +67,6 @@ def test_a_postgresql_that_lacks_nothing_has_nothing_to_mend(pg: Channel):
         ("mariadb", "binlog_row_metadata", "'MINIMAL'", "BINLOG_ROW_METADATA"),
         ("mysql", "binlog_row_metadata", "'MINIMAL'", "BINLOG_ROW_METADATA"),
         ("mysql", "binlog_row_value_options", "'PARTIAL_JSON'", "BINLOG_ROW_VALUE_OPTIONS"),
-        ("mysql", "binlog_transaction_compression", "ON", "BINLOG_COMPRESSED"),
-        ("mariadb", "log_bin_compress", "ON", "BINLOG_COMPRESSED"),
         ("mariadb", "sync_binlog", "0", "SYNC_BINLOG"),
         ("mysql", "sync_binlog", "0", "SYNC_BINLOG"),
         ("mariadb", "innodb_flush_log_at_trx_commit", "2", "FLUSH_LOG_AT_COMMIT"),

@@ -9,83 +9,28 @@ import json
 import struct
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cdc.demo.servers import MariaDB, MySQL
 from cdc.errors import HaltError, TransientError
-from cdc.model import LogPart, Position, RowChange
-from cdc.readers import ReaderOptions, Wanted
+from cdc.model import Position
 from cdc.readers.mysql import MySQLReader
 from sinks.bookkeeping import CREATE_MYSQL
-from sinks.connections import Address
-from tests.servers import MySQLDatabase, mysql_database, server_folder
+from tests.mysql_logs import DEADLINE, halted, read_parts, read_rows, reader_of, rows_of
+from tests.servers import MySQLDatabase, server_folder
 from tests.tcp_proxy import TcpProxy
 from tests.waiting import await_that
 from transforms.json_text import canonical
 from transforms.values import Unrepresentable
-
-DEADLINE = 20.0
-_server_ids = iter(range(90_000, 99_000))
 
 
 @pytest.fixture(params=["mariadb_db", "mysql_db"])
 def db(request: pytest.FixtureRequest) -> MySQLDatabase:
     found: MySQLDatabase = request.getfixturevalue(request.param)
     return found
-
-
-def address_of(db: MySQLDatabase, **changes: Any) -> Address:
-    server = db.server
-    known: dict[str, Any] = {
-        "engine": server.scheme, "host": "127.0.0.1", "port": server.port, "user": server.admin_user,
-        "database": db.name, "password": server.password,
-    }  # fmt: skip
-    return Address(**{**known, **changes})
-
-
-def columns_of(db: MySQLDatabase, table: str) -> frozenset[str]:
-    rows = db.execute(
-        "SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = %s", db.name, table
-    )
-    return frozenset(str(row[0]) for row in rows)
-
-
-def reader_of(db: MySQLDatabase, *tables: str, heartbeat: float = 1.0, **wanted: Any) -> MySQLReader:
-    address = address_of(db, **wanted.pop("address", {}))
-    probe = wanted.pop("probe", lambda _point: None)
-    columns = wanted.pop("columns", None)
-    mapped = {(db.name, t): columns if columns is not None else columns_of(db, t) for t in tables}
-    options = ReaderOptions(heartbeat_seconds=heartbeat, server_id=next(_server_ids), probe=probe)
-    return MySQLReader(address, Wanted("house", "shop", mapped, **wanted), options)
-
-
-def read_parts(reader: MySQLReader, enough: Callable[[list[LogPart]], bool]) -> list[LogPart]:
-    parts: list[LogPart] = []
-    until = time.monotonic() + DEADLINE
-    while not enough(parts):
-        assert time.monotonic() < until, f"only {len(parts)} parts came"
-        parts += reader.read(0.2).parts
-    return parts
-
-
-def rows_of(parts: list[LogPart]) -> list[RowChange]:
-    return [row for part in parts for row in part.rows]
-
-
-def read_rows(reader: MySQLReader, count: int) -> list[RowChange]:
-    return rows_of(read_parts(reader, lambda parts: len(rows_of(parts)) >= count))
-
-
-def halted(reader: MySQLReader) -> HaltError:
-    until = time.monotonic() + DEADLINE
-    with pytest.raises(HaltError) as caught:
-        while time.monotonic() < until:
-            reader.read(0.2)
-    return caught.value
 
 
 TYPES = {
@@ -434,47 +379,6 @@ def test_a_statement_in_the_log_halts_by_name_after_what_came_before_it(db: MySQ
     reader.close()
 
 
-def test_xa_halts_by_name(db: MySQLDatabase) -> None:
-    db.execute("CREATE TABLE t (id INT PRIMARY KEY)")
-    reader = reader_of(db, "t")
-    reader.open(None)
-    with db.connect() as connection, connection.cursor() as cursor:
-        for statement in ("XA START 'a'", "INSERT INTO t VALUES (1)", "XA END 'a'", "XA PREPARE 'a'"):
-            cursor.execute(statement)
-        try:
-            error = halted(reader)
-        finally:
-            cursor.execute("XA ROLLBACK 'a'")
-    assert error.code == "UNSUPPORTED_EVENT"
-    assert "XA" in error.what
-    reader.close()
-
-
-def test_compression(db: MySQLDatabase) -> None:
-    """MariaDB's is decoded; MySQL's halts by name."""
-    db.execute("CREATE TABLE t (id INT PRIMARY KEY, v TEXT)")
-    reader = reader_of(db, "t")
-    reader.open(None)
-    if isinstance(db.server, MySQL):
-        with db.connect() as connection, connection.cursor() as cursor:
-            cursor.execute("SET SESSION binlog_transaction_compression = ON")
-            cursor.execute("INSERT INTO t VALUES (1, REPEAT('x', 5000))")
-        assert halted(reader).code == "COMPRESSED_TRANSACTION"
-    else:
-        db.execute("SET GLOBAL log_bin_compress = ON")
-        try:
-            with db.connect() as connection, connection.cursor() as cursor:
-                cursor.execute("INSERT INTO t VALUES (1, REPEAT('x', 5000))")
-                cursor.execute("UPDATE t SET v = REPEAT('y', 6000)")
-                cursor.execute("DELETE FROM t")
-        finally:
-            db.execute("SET GLOBAL log_bin_compress = OFF")
-        rows = read_rows(reader, 3)
-        assert [row.after for row in rows] == [(1, "x" * 5000), (1, "y" * 6000), None]
-        assert rows[2].before == (1, "y" * 6000)
-    reader.close()
-
-
 def test_our_own_transactions_are_recognised(db: MySQLDatabase) -> None:
     for statement in CREATE_MYSQL:
         db.execute(statement)
@@ -536,18 +440,6 @@ def test_a_tagged_gtid_is_read(mysql_db: MySQLDatabase) -> None:
     reader.close()
     reader.open(part.resume)
     reader.close()
-
-
-@pytest.fixture(params=[MariaDB, MySQL])
-def own_server(request: pytest.FixtureRequest) -> Iterator[MySQLDatabase]:
-    """A server that a test may reset."""
-    with server_folder() as folder:
-        server = request.param(Path(folder) / "own", server_id=777).start()
-        try:
-            with mysql_database(server, "own") as database:
-                yield database
-        finally:
-            server.kill()
 
 
 def _refusal(reader: MySQLReader, position: Position | None) -> HaltError:

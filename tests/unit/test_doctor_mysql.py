@@ -26,8 +26,6 @@ def test_a_server_that_lacks_nothing_has_no_finding(engine):
         ("mariadb", {"binlog_row_metadata": "NO_LOG"}, "BINLOG_ROW_METADATA", "error", "SET GLOBAL binlog_row_metadata = 'FULL';"),
         ("mysql", {"binlog_row_metadata": "MINIMAL"}, "BINLOG_ROW_METADATA", "error", "SET PERSIST binlog_row_metadata = 'FULL';"),
         ("mysql", {"binlog_row_value_options": "PARTIAL_JSON"}, "BINLOG_ROW_VALUE_OPTIONS", "error", "SET PERSIST binlog_row_value_options = '';"),
-        ("mysql", {"binlog_transaction_compression": "ON"}, "BINLOG_COMPRESSED", "error", "SET PERSIST binlog_transaction_compression = 'OFF';"),
-        ("mariadb", {"log_bin_compress": "ON"}, "BINLOG_COMPRESSED", "error", "SET GLOBAL log_bin_compress = 'OFF';"),
         ("mysql", {"sync_binlog": "0"}, "SYNC_BINLOG", "warning", "SET PERSIST sync_binlog = 1;"),
         ("mariadb", {"innodb_flush_log_at_trx_commit": "2"}, "FLUSH_LOG_AT_COMMIT", "warning", "SET GLOBAL innodb_flush_log_at_trx_commit = 1;"),
         ("mysql", {"binlog_order_commits": "OFF"}, "BINLOG_ORDER_COMMITS", "warning", "SET PERSIST binlog_order_commits = 'ON';"),
