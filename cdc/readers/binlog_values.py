@@ -22,6 +22,9 @@ EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 ZERO_TIMESTAMP: Final = Unrepresentable("the timestamp 0000-00-00 00:00:00")
 _float: Final = struct.Struct("<f")
 _MICROS: Final = (1, 10_000, 100, 1)  # what a fraction of so many bytes counts
+_DIGITS: Final = (6, 7, 8)  # six digits are always kept, so they end in zeros where fewer are enough
+_DIGITS_OF_SUBNORMALS: Final = tuple(range(1, 9))
+_LEAST_NORMAL: Final = 2.0**-126
 _CACHED: Final = 20_000
 _LARGEST: Final = 1 << 30  # of a value that was compressed
 
@@ -100,7 +103,7 @@ def time_value(packed: int, fraction_bytes: int) -> dt.timedelta:
 def float_value(value: float) -> float:
     """The float with the shortest decimal that gives the same 4 bytes: 0.1, not 0.10000000149011612."""
     wanted = _float.pack(value)
-    for digits in (6, 7, 8):
+    for digits in _DIGITS if abs(value) >= _LEAST_NORMAL else _DIGITS_OF_SUBNORMALS:
         shorter = float(f"{value:.{digits}g}")
         try:
             if _float.pack(shorter) == wanted:
