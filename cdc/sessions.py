@@ -252,7 +252,7 @@ def wanted_columns(mappings: list[MappingSpec], address: Address) -> dict[tuple[
     columns: dict[tuple[str, str], frozenset[str]] = {}
     for spec in mappings:
         name = table_of(spec, address)
-        columns[name] = columns.get(name, frozenset()) | {c.column for c in spec.columns} | set(spec.key)
+        columns[name] = columns.get(name, frozenset()) | spec.read_columns
     return columns
 
 

@@ -65,6 +65,10 @@ class RowWrite(msgspec.Struct, frozen=True, gc=False):
     that finds nothing as done, and an update that finds nothing as `Rejected(reason="missing_row")`.
     `deltas` are places in `columns` whose value is added to what the row holds (counters; updates only, never NULL).
     `ref` is the caller's own number, given back with a rejection.
+
+    Of a mapping with conditions: `only` is what a row must hold besides, else it is not the one that is meant (an insert that meets
+    a row of its key without it is Rejected as a duplicate; its columns are among those of an insert). `fresh` are columns that are
+    written where an insert makes a row, and left alone where it meets one. `lenient`: an update that finds no row is done.
     """
 
     table: Table
@@ -75,6 +79,9 @@ class RowWrite(msgspec.Struct, frozen=True, gc=False):
     values: tuple[ChannelValue, ...]
     ref: int = 0
     deltas: tuple[int, ...] = ()
+    only: tuple[tuple[str, ChannelValue], ...] = ()
+    fresh: tuple[tuple[str, ChannelValue], ...] = ()
+    lenient: bool = False
 
 
 @dataclass(frozen=True, slots=True)

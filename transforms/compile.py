@@ -18,6 +18,7 @@ from transforms import registry
 from transforms.batches import many, over_column, over_wire
 from transforms.columns import ColumnEnds, ColumnRefusedError, column_ends
 from transforms.compiled import ColumnCodec, CompiledMapping, MappingRefusedError, Problem
+from transforms.constants import Constant, constants, opposite
 from transforms.conversions import conversion
 from transforms.fields import FieldCodec, compose, field_codec
 from transforms.kinds import PYTHON_CLASS, Step
@@ -47,6 +48,7 @@ def compile_mapping(spec: MappingSpec, table: Table, *, capture: bool, apply: bo
         except (ColumnRefusedError, TransformRefusedError) as error:
             problems.append(Problem(at, str(error)))
     problems.extend(Problem(f"{path}.key", message) for message in _key_problems(spec, table, apply))
+    rules = _rules(spec, table, path, problems, apply=apply)
     if problems:
         raise MappingRefusedError(problems)
     return CompiledMapping(
@@ -54,7 +56,47 @@ def compile_mapping(spec: MappingSpec, table: Table, *, capture: bool, apply: bo
         table,
         tuple(codecs[column_spec.column] for column_spec in spec.columns),
         tuple(codecs[column] for column in spec.key),
+        **rules,
     )
+
+
+def _rules(
+    spec: MappingSpec, table: Table, path: str, problems: list[Problem], *, apply: bool
+) -> dict[str, tuple[Constant, ...]]:
+    """The constants of a mapping that the asked ways need; what is wrong with them joins the problems."""
+    mapped = {column.column for column in spec.columns}
+    found: dict[str, dict[str, Constant]] = {"where": {}, "deleted": {}, "on_insert": {}}
+    wanted = {
+        "where": ("where", spec.where, apply),
+        "deleted": ("on_delete.set", spec.deleted, apply),
+        "on_insert": ("on_insert", spec.on_insert if apply else {}, True),
+    }
+    for name, (at, written, writes) in wanted.items():
+        made, wrong = constants(written, table, writes=writes)
+        found[name] = {constant.column: constant for constant in made}
+        problems.extend(Problem(f"{path}.{at}.{column}", message) for column, message in wrong)
+    if apply:
+        problems.extend(
+            Problem(f"{path}.where.{name}", "null finds no row when changes arrive: use a value, or direction capture")
+            for name, constant in found["where"].items()
+            if constant.value is None
+        )
+    alive: dict[str, Constant] = {}
+    for name, constant in found["deleted"].items():
+        column = table.column(name)
+        if not apply or name in mapped or column is None:
+            continue
+        of_life = found["on_insert"].pop(name, None) or opposite(constant, column)
+        if of_life is None:
+            problems.append(
+                Problem(
+                    f"{path}.on_delete.set.{name}",
+                    f"what column {name} holds for a row that lives is not known: say it in on_insert",
+                )
+            )
+        else:
+            alive[name] = of_life
+    return {name: tuple(values.values()) for name, values in (found | {"alive": alive}).items()}
 
 
 def _key_problems(spec: MappingSpec, table: Table, apply: bool) -> list[str]:
@@ -66,7 +108,8 @@ def _key_problems(spec: MappingSpec, table: Table, apply: bool) -> list[str]:
         return ["no column finds a row: map the entity's key fields"]
     # A log knows the primary key at most, or, on PostgreSQL, the replica identity: only a catalog's word counts.
     unique_keys = [key for key in (table.primary_key, *table.unique_keys) if key]
-    if apply and unique_keys and not any(set(key) <= set(spec.key) for key in unique_keys):
+    finding = {*spec.key, *spec.where}
+    if apply and unique_keys and not any(set(key) <= finding for key in unique_keys):
         return [
             f"columns {', '.join(spec.key)} do not identify a row of {table}: make them its primary key or a unique key"
         ]

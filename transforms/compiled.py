@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from transforms.constants import Constant
 from transforms.specs import MappingSpec
 from transforms.tables import Table
 from transforms.values import ChannelValue, WireValue
@@ -49,9 +50,17 @@ class ColumnCodec:
 
 @dataclass(frozen=True, slots=True)
 class CompiledMapping:
-    """`columns` in the order of the mapping; `key` are the codecs of the columns that find a row, in entity.key's order."""
+    """`columns` in the order of the mapping; `key` are the codecs of the columns that find a row, in entity.key's order.
+
+    A row is the mapping's if it has all of `where`, and counts as deleted if it has all of `deleted`. `on_insert` is for rows that
+    are created, `alive` for every row that is inserted: what the columns of `deleted` hold then.
+    """
 
     spec: MappingSpec
     table: Table
     columns: tuple[ColumnCodec, ...]
     key: tuple[ColumnCodec, ...]
+    where: tuple[Constant, ...] = ()
+    deleted: tuple[Constant, ...] = ()
+    on_insert: tuple[Constant, ...] = ()
+    alive: tuple[Constant, ...] = ()

@@ -78,6 +78,10 @@ class MappingSpec:
     on_error: Literal["park", "halt"] = "park"
     on_truncate: Literal["halt", "ignore"] = "halt"  # the table emptied without row events
     on_insert: Mapping[str, object] = field(default_factory=dict)
+    where: Mapping[str, object] = field(default_factory=dict)
+    on_delete: Literal["propagate", "ignore", "set"] = "propagate"
+    deleted: Mapping[str, object] = field(default_factory=dict)  # of on_delete: {set: ...}
+    routed: frozenset[str] = frozenset()  # fields that decide in some channel whether a row belongs there
 
     @property
     def captures(self) -> bool:
@@ -86,3 +90,25 @@ class MappingSpec:
     @property
     def applies(self) -> bool:
         return self.direction in ("apply", "both")
+
+    @property
+    def counters(self) -> frozenset[str]:
+        """The mapped fields that are added up (`merge: sum`)."""
+        mapped = {column.field for column in self.columns}
+        return frozenset(f.name for f in self.entity.fields if f.merge == "sum" and f.name in mapped)
+
+    @property
+    def read_columns(self) -> frozenset[str]:
+        """The columns that a capture has to see."""
+        return frozenset([*(column.column for column in self.columns), *self.key, *self.where, *self.deleted])
+
+    @property
+    def before_image_needs(self) -> tuple[str, ...]:
+        """Why a capture needs the values from before a change, in the configuration's words; empty where it does not."""
+        needs = []
+        if self.where:
+            needs.append("where")
+        if self.deleted:
+            needs.append("on_delete: {set: ...}")
+        needs += [f"merge: sum of field {name}" for name in sorted(self.counters)]
+        return tuple(needs)

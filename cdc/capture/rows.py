@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from cdc.model import Layout, Op, RowChange
 from transforms import compile_mapping
 from transforms.compiled import ColumnCodec
+from transforms.constants import Constant
 from transforms.specs import MappingSpec
 from transforms.tables import Table
 from transforms.values import ABSENT, Absent, ChannelValue, RefusedValueError, WireValue
@@ -21,6 +22,7 @@ Image: TypeAlias = tuple[ChannelValue, ...]
 Wire: TypeAlias = tuple[WireValue, ...]
 # A row's place in its group, and what a change is made of.
 Row: TypeAlias = tuple[int, Op, Wire, Wire, Wire]
+_Test: TypeAlias = tuple[int, Callable[[ChannelValue], bool]]  # a column's place, and whether its value is the constant
 
 _before = attrgetter("before")
 _after = attrgetter("after")
@@ -55,7 +57,12 @@ def row_plan(spec: MappingSpec, table: Table) -> RowPlan:
             found.append(_Column(at, codec, _float_differs if has_floats else ne))
         return tuple(found)
 
-    return RowPlan(spec.name, spec.entity.name, columns(compiled.columns), columns(compiled.key))
+    def tests(constants: Sequence[Constant]) -> tuple[_Test, ...]:
+        return tuple((places[constant.column], constant.matches) for constant in constants)
+
+    lives = Lives(tests(compiled.where), tests(compiled.deleted), table) if compiled.where or compiled.deleted else None
+    mapped = columns(compiled.columns)
+    return RowPlan(spec, mapped, columns(compiled.key), lives)
 
 
 def _float_differs(one: ChannelValue, other: ChannelValue) -> bool:
@@ -65,14 +72,39 @@ def _float_differs(one: ChannelValue, other: ChannelValue) -> bool:
     return one is not other and one != other
 
 
+class Lives:
+    """Whether a row is one of the mapping's: it has all values of `where`, and not all that mean that it is deleted."""
+
+    def __init__(self, where: tuple[_Test, ...], deleted: tuple[_Test, ...], table: Table) -> None:
+        self._where = where
+        self._deleted = deleted
+        self._table = table
+
+    def __call__(self, image: Image | None) -> bool:
+        if image is None:
+            raise RefusedValueError(
+                f"table {self._table}",
+                "the log does not say what the row was before, so that it is not known whether it belonged to this mapping:"
+                f" ALTER TABLE {self._table} REPLICA IDENTITY FULL",
+            )
+        if not all(matches(image[at]) for at, matches in self._where):
+            return False
+        return not self._deleted or not all(matches(image[at]) for at, matches in self._deleted)
+
+
 class RowPlan:
     """Decodes groups of rows of one table and one operation."""
 
-    def __init__(self, mapping: str, entity: str, columns: tuple[_Column, ...], key: tuple[_Column, ...]) -> None:
-        self._mapping = mapping
-        self._entity = entity
+    def __init__(
+        self, spec: MappingSpec, columns: tuple[_Column, ...], key: tuple[_Column, ...], lives: Lives | None
+    ) -> None:
+        self._mapping = spec.name
+        self._entity = spec.entity.name
         self._columns = columns
         self._key = key
+        self._lives = lives
+        self._counters = spec.counters
+        self._routed = [column.codec.field in spec.routed for column in columns] if spec.routed else []
         self._layouts: dict[tuple[str, ...], Layout] = {}
         self._all = self._layout(columns)
         self._nothing = self._layout(())
@@ -80,6 +112,8 @@ class RowPlan:
     def decode(self, rows: Sequence[RowChange]) -> list[Stretch]:
         """The stretches that the rows make; a row that changes nothing mapped is in none."""
         places = range(len(rows))
+        if self._lives is not None:
+            return self._of_ours(self._lives, rows)
         match rows[0].op:
             case "insert":
                 return self._written("insert", places, [None] * len(rows), list(map(_after, rows)))
@@ -87,6 +121,27 @@ class RowPlan:
                 return self._deleted(places, list(map(_before, rows)))
             case "update":
                 return self._updated(places, list(map(_before, rows)), list(map(_after, rows)))
+
+    def _of_ours(self, lives: Lives, rows: Sequence[RowChange]) -> list[Stretch]:
+        """Rows that begin to be the mapping's are inserts, those that cease to be are deletes, others are not told at all."""
+        stretches: list[Stretch] = []
+        moves: dict[tuple[bool, bool], list[int]] = {}
+        op = rows[0].op
+        for at, row in enumerate(rows):
+            try:
+                was = op != "insert" and lives(row.before)
+                moves.setdefault((was, op != "delete" and lives(row.after)), []).append(at)
+            except RefusedValueError as error:
+                stretches += self._refused(op, at, row.before, row.after, error)
+        ours = [rows[at] for at in moves.get((True, True), ())]
+        stays = (moves.get((True, True), []), list(map(_before, ours)), list(map(_after, ours)))
+        if ours:
+            stretches += self._updated(*stays)
+        if begun := moves.get((False, True)):
+            stretches += self._written("insert", begun, [None] * len(begun), [rows[at].after for at in begun])  # type: ignore[misc]
+        if ended := moves.get((True, False)):
+            stretches += self._deleted(ended, [rows[at].before for at in ended])  # type: ignore[misc]
+        return stretches
 
     def _layout(self, columns: Sequence[_Column]) -> Layout:
         """One object for equal layouts."""
@@ -99,6 +154,8 @@ class RowPlan:
         self, op: Op, places: Sequence[int], befores: Sequence[Image | None], afters: Sequence[Image]
     ) -> list[Stretch]:
         """Rows of which every mapped field is told: inserts, and updates of which the log does not know what was before."""
+        if op == "update" and self._counters:
+            return self._singly(op, places, befores, afters)
         try:
             decoded = {
                 column.at: column.codec.decode_many([row[column.at] for row in afters]) for column in self._columns
@@ -153,11 +210,22 @@ class RowPlan:
         for at, mask in enumerate(zip(*differing, strict=True)):
             if True in mask:
                 groups.setdefault(mask, []).append(at)
+        if self._routed:
+            groups = self._whole_where_routed(groups)
         stretches = []
         for mask, members in groups.items():
             chosen = [column for column, differs in zip(self._columns, mask, strict=True) if differs]
             stretches += self._changed(chosen, members, places, befores, afters)
         return stretches
+
+    def _whole_where_routed(self, groups: dict[tuple[bool, ...], list[int]]) -> dict[tuple[bool, ...], list[int]]:
+        """A change of what decides where a row belongs tells the whole row: somewhere it may be new."""
+        whole = (True,) * len(self._columns)
+        found: dict[tuple[bool, ...], list[int]] = {}
+        for mask, members in groups.items():
+            routed = any(changed and routes for changed, routes in zip(mask, self._routed, strict=True))
+            found.setdefault(whole if routed else mask, []).extend(members)
+        return found
 
     def _changed(
         self, chosen: Sequence[_Column], members: Sequence[int], places: Sequence[int],
@@ -197,7 +265,22 @@ class RowPlan:
         except RefusedValueError as error:
             return Stretch(self._nothing, [(at, op, key, (), ())], str(error))
         was = _before_values(chosen, before) if op == "update" else ()
+        if op == "update" and not was and (counters := self._counters.intersection(c.codec.field for c in chosen)):
+            why = (
+                f"field {', '.join(sorted(counters))}: a counter needs its value from before the change, which the log does not"
+                " have: REPLICA IDENTITY FULL (PostgreSQL)"
+            )
+            return Stretch(self._nothing, [(at, op, key, (), ())], why)
         return Stretch(self._layout(chosen), [(at, op, key, values, was)])
+
+    def _refused(
+        self, op: Op, at: int, before: Image | None, after: Image | None, error: RefusedValueError
+    ) -> list[Stretch]:
+        try:
+            key = tuple(column.codec.decode(_key_value(column, before, after)) for column in self._key)
+        except RefusedValueError:
+            key = ()
+        return [Stretch(self._nothing, [(at, op, key, (), ())], str(error))]
 
     def _chosen(self, op: Op, before: Image | None, after: Image | None) -> Sequence[_Column]:
         """The columns whose values the change carries."""
