@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from cdc.model import LogPart, Position
@@ -100,10 +101,15 @@ class ReaderOptions:
     """`heartbeat_seconds`: how often the server shows a sign of life. `probe`: fault points of tests.
 
     `server_id` (MySQL, MariaDB): ours as a replica, unique per deployment and channel.
+    `streaming` (PostgreSQL 14): have large transactions sent while they are open. What is held of them until they commit goes to files
+    in `spill_folder` (None: the system's for temporary files) beyond `spill_after` bytes of memory.
     """
 
     heartbeat_seconds: float = 2.0
     server_id: int = 0
+    streaming: bool = True
+    spill_folder: Path | None = None
+    spill_after: int = 32 << 20
     probe: Callable[[str], None] = field(default=lambda _point: None)
     # Keeps a decision once and for all: answers what was kept under a name before, else keeps and answers the proposal. Orders
     # must come out the same when a log is read again, so where a server's numbering was taken up has to be remembered.

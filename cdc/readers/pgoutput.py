@@ -4,29 +4,24 @@ Every read is checked against the message's end; what does not fit is a `Protoco
 IndexError, a hang or a large allocation. It must never put a value of a row into an error (I9).
 
 Formats: PostgreSQL manual, "Streaming Replication Protocol" (frames w, k, r) and "Logical Replication Message Formats",
-protocol version 1. A *frame* is what one CopyData holds; messages are read in place, at an offset within their frame.
-Times are microseconds since 1970.
+protocol versions 1 to 4. A *frame* is what one CopyData holds; messages are read in place, at an offset within their frame.
+Within a *block* (from STREAM START to STREAM STOP, version 2) a message carries the number of its (sub)transaction after its
+kind: where it is read, `at` is the kind's place plus `XID_SIZE`. Times are microseconds since 1970. Rows: `pgoutput_rows`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from struct import Struct
 from struct import error as StructError  # noqa: N812 - a class with a name in lower case
-from typing import Final, TypeAlias
-
-from transforms.values import ABSENT, ChannelValue
-
-Decode: TypeAlias = Callable[[bytes], ChannelValue]
-Row: TypeAlias = tuple[ChannelValue, ...]
+from typing import Final, NamedTuple
 
 EPOCH_2000: Final = 946_684_800_000_000  # microseconds between 1970 and PostgreSQL's 2000-01-01
 
 FRAME_DATA: Final = ord("w")
 FRAME_KEEPALIVE: Final = ord("k")
 MESSAGE_AT: Final = 25  # where a data frame's message begins
-RELATION_OID_AT: Final = MESSAGE_AT + 1
+XID_SIZE: Final = 4  # of a message within a block
 
 BEGIN: Final = ord("B")
 COMMIT: Final = ord("C")
@@ -38,13 +33,11 @@ UPDATE: Final = ord("U")
 DELETE: Final = ord("D")
 TRUNCATE: Final = ord("T")
 MESSAGE: Final = ord("M")
+STREAM_START: Final = ord("S")
+STREAM_STOP: Final = ord("E")
+STREAM_COMMIT: Final = ord("c")
+STREAM_ABORT: Final = ord("A")
 
-_KEY_TUPLE: Final = ord("K")
-_OLD_TUPLE: Final = ord("O")
-_NEW_TUPLE: Final = ord("N")
-_NULL: Final = ord("n")
-_UNCHANGED: Final = ord("u")
-_TEXT: Final = ord("t")
 _KEY_FLAG: Final = 1
 
 _u16: Final = Struct(">H").unpack_from
@@ -54,6 +47,9 @@ _begin: Final = Struct(">xQqI").unpack_from
 _commit: Final = Struct(">xBQQq").unpack_from
 _column_type: Final = Struct(">Ii").unpack_from
 _message: Final = Struct(">xBQ").unpack_from
+_stream_start: Final = Struct(">xIB").unpack_from
+_stream_commit: Final = Struct(">xIBQQq").unpack_from
+_stream_abort: Final = Struct(">xII").unpack_from
 _status: Final = Struct(">cQQQqB").pack
 
 
@@ -67,8 +63,7 @@ class Keepalive:
     reply_requested: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Begin:
+class Begin(NamedTuple):
     """`final_lsn`: where the transaction's commit record starts."""
 
     final_lsn: int
@@ -76,8 +71,7 @@ class Begin:
     xid: int
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(NamedTuple):
     """`end_lsn`: where the commit record ends."""
 
     commit_lsn: int
@@ -104,6 +98,15 @@ class Relation:
     name: str
     replica_identity: str
     columns: tuple[RelationColumn, ...]
+
+
+class StreamCommit(NamedTuple):
+    """A transaction that was streamed while it was open, committed: what BEGIN and COMMIT say of others."""
+
+    xid: int
+    commit_lsn: int
+    end_lsn: int
+    committed_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,106 +221,44 @@ def read_message(data: bytes, at: int = MESSAGE_AT) -> LogicalMessage:
     return LogicalMessage(bool(flags & 1), lsn, prefix, data[at + 4 : at + 4 + size])
 
 
-def relation_oid(data: bytes, at: int = RELATION_OID_AT) -> int:
-    """The relation of an INSERT, UPDATE or DELETE message."""
+def relation_oid(data: bytes, at: int = MESSAGE_AT) -> int:
+    """The relation of an INSERT, UPDATE or DELETE message, and of a RELATION or TYPE message what it is of."""
     try:
-        oid: int = _u32(data, at)[0]
+        oid: int = _u32(data, at + 1)[0]
     except StructError:
-        raise ProtocolError("a row message is cut short") from None
+        raise ProtocolError("a message is cut short") from None
     return oid
 
 
-class RowDecoder:
-    """Decodes the row messages of one layout of one relation. A column without a decoder is passed over, as ABSENT.
+def block_xid(data: bytes, at: int = MESSAGE_AT) -> int:
+    """The (sub)transaction of a message within a block."""
+    return relation_oid(data, at)
 
-    Table-driven: per column one read of its header, one slice and one call.
-    """
 
-    __slots__ = ("_decoders", "_key_decoders", "_name", "_names")
+def read_stream_start(data: bytes, at: int = MESSAGE_AT) -> tuple[int, bool]:
+    """STREAM START: the transaction whose block begins, and whether it is its first."""
+    try:
+        xid, first = _stream_start(data, at)
+    except StructError:
+        raise ProtocolError("a STREAM START message is cut short") from None
+    return xid, first == 1
 
-    def __init__(self, relation: Relation, decoders: Sequence[Decode | None]) -> None:
-        self._name = f"{relation.schema}.{relation.name}"
-        self._names = tuple(column.name for column in relation.columns)
-        self._decoders = tuple(decoders)
-        # In a key tuple the other columns come as NULL, which they are not.
-        self._key_decoders = tuple(
-            decode if column.is_key else None for column, decode in zip(relation.columns, decoders, strict=True)
-        )
 
-    def insert(self, frame: bytes, at: int = MESSAGE_AT) -> Row:
-        self._expect(frame, at + 5, _NEW_TUPLE)
-        values, end = self._values(frame, at + 6, self._decoders)
-        self._expect_end(frame, end)
-        return tuple(values)
+def read_stream_commit(data: bytes, at: int = MESSAGE_AT) -> StreamCommit:
+    try:
+        xid, _flags, commit_lsn, end_lsn, time = _stream_commit(data, at)
+    except StructError:
+        raise ProtocolError("a STREAM COMMIT message is cut short") from None
+    return StreamCommit(xid, commit_lsn, end_lsn, time + EPOCH_2000)
 
-    def update(self, frame: bytes, at: int = MESSAGE_AT) -> tuple[Row | None, Row]:
-        """Before (None where the log has none) and after.
 
-        An unchanged TOAST value is not in the new tuple (TRAPS.md G8): filled from the old one where that is whole.
-        """
-        at += 5
-        kind = frame[at] if at < len(frame) else 0
-        old: list[ChannelValue] | None = None
-        if kind == _KEY_TUPLE:
-            old, at = self._values(frame, at + 1, self._key_decoders)
-        elif kind == _OLD_TUPLE:
-            old, at = self._values(frame, at + 1, self._decoders)
-        self._expect(frame, at, _NEW_TUPLE)
-        new, end = self._values(frame, at + 1, self._decoders)
-        self._expect_end(frame, end)
-        if old is None:
-            return None, tuple(new)
-        if kind == _OLD_TUPLE and ABSENT in new:
-            new = [before if value is ABSENT else value for before, value in zip(old, new, strict=True)]
-        return tuple(old), tuple(new)
-
-    def delete(self, frame: bytes, at: int = MESSAGE_AT) -> Row:
-        at += 5
-        kind = frame[at] if at < len(frame) else 0
-        if kind not in {_KEY_TUPLE, _OLD_TUPLE}:
-            raise ProtocolError(f"a DELETE of {self._name} holds no old tuple")
-        values, end = self._values(frame, at + 1, self._key_decoders if kind == _KEY_TUPLE else self._decoders)
-        self._expect_end(frame, end)
-        return tuple(values)
-
-    def _values(self, data: bytes, at: int, decoders: tuple[Decode | None, ...]) -> tuple[list[ChannelValue], int]:
-        values: list[ChannelValue] = []
-        add = values.append
-        size = len(data)
-        try:
-            if _u16(data, at)[0] != len(decoders):
-                raise ProtocolError(f"a row of {self._name} has {_u16(data, at)[0]} columns, not {len(decoders)}")
-            at += 2
-            for decode in decoders:
-                kind = data[at]
-                if kind == _TEXT:
-                    start = at + 5
-                    at = start + _u32(data, at + 1)[0]
-                    if at > size:
-                        raise ProtocolError(f"a row of {self._name} is cut short")
-                    add(ABSENT if decode is None else decode(data[start:at]))
-                elif kind == _NULL:
-                    at += 1
-                    add(ABSENT if decode is None else None)
-                elif kind == _UNCHANGED:
-                    at += 1
-                    add(ABSENT)
-                else:
-                    raise ProtocolError(f"a row of {self._name} has a value of unknown kind {kind}")
-        except (IndexError, StructError):
-            raise ProtocolError(f"a row of {self._name} is cut short") from None
-        except ValueError:
-            # Without the cause: its text would quote the value (I9).
-            raise ProtocolError(f"{self._name}.{self._names[len(values)]}: the value's text is malformed") from None
-        return values, at
-
-    def _expect(self, data: bytes, at: int, kind: int) -> None:
-        if at >= len(data) or data[at] != kind:
-            raise ProtocolError(f"a row message of {self._name} lacks its {chr(kind)} tuple")
-
-    def _expect_end(self, data: bytes, at: int) -> None:
-        if at != len(data):
-            raise ProtocolError(f"a row message of {self._name} goes on after its last column")
+def read_stream_abort(data: bytes, at: int = MESSAGE_AT) -> tuple[int, int]:
+    """STREAM ABORT: the transaction, and which of its subtransactions (itself: all of it) is rolled back."""
+    try:
+        xid, subxid = _stream_abort(data, at)
+    except StructError:
+        raise ProtocolError("a STREAM ABORT message is cut short") from None
+    return xid, subxid
 
 
 def _text(data: bytes, at: int) -> tuple[str, int]:

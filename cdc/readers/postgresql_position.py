@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
 from cdc.model import Position
-from cdc.readers.pgoutput import lsn_number, lsn_text
+from cdc.readers.pgoutput import lsn_number
 
 _LONGEST_NAME: Final = 63  # bytes of an identifier, NAMEDATALEN - 1
 _DIGEST: Final = 8
@@ -29,9 +30,18 @@ class NativePosition(msgspec.Struct, frozen=True):
 
     def at(self, lsn: int) -> Position:
         """The position `lsn` of the same server, timeline and slot."""
-        return Position(
-            lsn, _ENCODER.encode(NativePosition(lsn_text(lsn), self.system, self.timeline, self.slot)).decode()
+        return self.places()(lsn)
+
+    def places(self) -> Callable[[int], Position]:
+        """The same as a function, for one place after the other."""
+        before, after = (
+            _ENCODER.encode(NativePosition("@", self.system, self.timeline, self.slot)).decode().split("@", 1)
         )
+
+        def at(lsn: int) -> Position:
+            return Position(lsn, f"{before}{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}{after}")
+
+        return at
 
 
 _ENCODER = msgspec.json.Encoder()

@@ -23,14 +23,26 @@ from cdc.readers.postgresql_publication import existing, publication_statements
 from cdc.readers.postgresql_records import TABLES_OF_OURS
 from cdc.readers.postgresql_relations import Relations
 from cdc.readers.postgresql_slot import check_slot, create_slot
+from cdc.readers.postgresql_spool import Spool
 from cdc.readers.postgresql_stream import ReplicationStream
 from cdc.readers.postgresql_transactions import Transactions
 from sinks.connections import Address
 
-_MESSAGES_SINCE = 140000
 _OLDEST = 130000
 _LONGEST_PATIENCE = 300.0
 _WAL_STATUS = {"reserved": 0.0, "extended": 1.0, "unreserved": 2.0, "lost": 3.0}  # as a gauge; 4: unknown, or no slot
+
+
+def output_options(version: int, *, streaming: bool) -> dict[str, str]:
+    """Pgoutput's options at a server's version (server_version_num): the newest protocol that it speaks.
+
+    Logical messages and blocks of open transactions came with 14 (protocol 2), prepared transactions with 15 (3; not asked for, see
+    `postgresql_transactions`), blocks for parallel apply with 16 (4).
+    """
+    if version < 140000:
+        return {"proto_version": "1"}
+    protocol = "2" if version < 150000 else "3" if version < 160000 else "4"
+    return {"proto_version": protocol, "messages": "true", **({"streaming": "on"} if streaming else {})}
 
 
 class PostgreSQLReader:
@@ -67,12 +79,13 @@ class PostgreSQLReader:
             native = self._check_place(stream, position)
             self._check_publication()
             start = self._check_slot(position)
-            stream.start(start, self.slot, messages=facts.version >= _MESSAGES_SINCE)
+            stream.start(start, self.slot, output_options(facts.version, streaming=self._options.streaming))
         except BaseException:
             self._end_stream()
             raise
+        spool = Spool(self._relations.wanted, self._options.spill_folder, self._options.spill_after)
         self._transactions = Transactions(
-            self._wanted, self._relations, native, start, self._notices, self._options.probe
+            self._wanted, self._relations, native, start, self._notices, self._options.probe, spool
         )
         return native.at(start)
 
@@ -114,10 +127,13 @@ class PostgreSQLReader:
     def _fill(self, stream: ReplicationStream, transactions: Transactions, deadline: float) -> bool:
         """Feed frames until the batch is full, time is up, or nothing more is there (then true)."""
         while True:
-            for frame in self._frames:
-                transactions.feed(frame)
-                if transactions.full:
-                    return False
+            transactions.feed(self._frames)
+            if transactions.full:
+                return False
+            if transactions.is_reading_back:
+                if time.monotonic() < deadline:
+                    continue
+                return False
             wait = 0.0 if transactions.has_parts else max(0.0, deadline - time.monotonic())
             frames = stream.receive(min(wait, self._patience))
             self._frames = iter(frames)
@@ -136,7 +152,9 @@ class PostgreSQLReader:
 
     def _end_stream(self) -> None:
         stream, self._stream = self._stream, None
-        self._transactions = None
+        transactions, self._transactions = self._transactions, None
+        if transactions is not None:
+            transactions.close()
         self._frames = iter(())
         if stream is not None:
             stream.close()

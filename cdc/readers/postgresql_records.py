@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from cdc.model import ApplyRecord, ParkedKey, ProgressRow
-from cdc.readers.pgoutput import ProtocolError, Row
+from cdc.readers.pgoutput import ProtocolError
+from cdc.readers.pgoutput_rows import Row
 from cdc.readers.postgresql_relations import Layout
 from sinks.bookkeeping import LEASE_SOURCE, PARKED_TABLE, PROGRESS_COLUMNS, PROGRESS_TABLE, RecordText
 from transforms.values import ABSENT, ChannelValue

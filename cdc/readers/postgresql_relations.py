@@ -12,7 +12,8 @@ from typing import Final, Literal, Protocol
 
 from cdc.errors import HaltError
 from cdc.readers import Notice
-from cdc.readers.pgoutput import Decode, Relation, RelationColumn, RowDecoder, lsn_text
+from cdc.readers.pgoutput import Relation, RelationColumn, lsn_text
+from cdc.readers.pgoutput_rows import INLINE, Decode, RowDecoder
 from cdc.readers.postgresql_catalog import TypeFacts
 from cdc.readers.postgresql_values import DECODERS, enum_decoder
 from transforms.tables import Column, ColumnType, Table
@@ -56,6 +57,10 @@ class Relations:
         self._tables: dict[tuple[str, str], Table] = {}  # the last seen; outlives a reconnect
         self._labels_seen: dict[int, set[bytes]] = {}  # of enums, by type: beyond what the catalog said
 
+    @property
+    def wanted(self) -> Collection[tuple[str, str]]:
+        return self._wanted.keys()
+
     def layout(self, relation: Relation, lsn: int) -> Layout | None:
         """The layout of a wanted relation, or None. Raises HaltError SCHEMA_CHANGED, UNSUPPORTED_TYPE."""
         name = (relation.schema, relation.name)
@@ -81,7 +86,13 @@ class Relations:
             table = kept  # one object as long as nothing changed
         self._tables[name] = table
         index_of = {column.name: index for index, column in enumerate(table.columns)}
-        return Layout(relation.oid, table, RowDecoder(relation, decoders), index_of)
+        inline = [
+            INLINE.get(known.base_name)
+            if (known := facts.get(c.type_oid)) is not None and known.base_kind == "b"
+            else None
+            for c in relation.columns
+        ]
+        return Layout(relation.oid, table, RowDecoder(relation, decoders, inline), index_of)
 
     def layout_anew(self, relation: Relation, lsn: int) -> Layout | None:
         """The same with types asked again: an enum got a label, which the server does not announce."""

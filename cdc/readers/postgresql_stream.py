@@ -11,7 +11,7 @@ from __future__ import annotations
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import psycopg
@@ -60,13 +60,11 @@ class ReplicationStream:
         high, _, low = lsn.partition(b"/")
         return system.decode(), int(timeline), int(high, 16) << 32 | int(low, 16)
 
-    def start(self, lsn: int, publication: str, *, messages: bool) -> None:
-        """Begin the stream: every transaction whose commit record starts at `lsn` or after it."""
+    def start(self, lsn: int, publication: str, options: Mapping[str, str]) -> None:
+        """Begin the stream: every transaction whose commit record starts at `lsn` or after it. `options`: pgoutput's."""
         name = publication.replace('"', '""').replace("'", "''")
-        options = f"proto_version '1', publication_names '\"{name}\"'" + (", messages 'true'" if messages else "")
-        self._exec(
-            f'START_REPLICATION SLOT "{self._slot}" LOGICAL {lsn_text(lsn)} ({options})', pq.ExecStatus.COPY_BOTH
-        )
+        listed = ", ".join(f"{key} '{value}'" for key, value in {**options, "publication_names": f'"{name}"'}.items())
+        self._exec(f'START_REPLICATION SLOT "{self._slot}" LOGICAL {lsn_text(lsn)} ({listed})', pq.ExecStatus.COPY_BOTH)
         self._thread = threading.Thread(target=self._keep_alive, name=f"keep-alive {self._slot}", daemon=True)
         self._thread.start()
 
@@ -110,16 +108,20 @@ class ReplicationStream:
                 raise self._failure
             try:
                 length, data = get(1)
-                if length == 0:
-                    self._libpq.consume_input()
-                    length, data = get(1)
-                size = length
-                while length > 0:
+                size = 0
+                while True:
+                    if (
+                        length == 0
+                    ):  # libpq's own buffer is small: look at the socket's again until that is empty as well
+                        self._libpq.consume_input()
+                        length, data = get(1)
+                    if length <= 0:
+                        break
                     frames.append(bytes(data))
+                    size += length
                     if len(frames) >= _CHUNK_FRAMES or size >= _CHUNK_BYTES:
                         return frames
                     length, data = get(1)
-                    size += length
                 if length < 0:
                     self._failure = self._ended()
             except psycopg.Error as error:

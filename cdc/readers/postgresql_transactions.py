@@ -1,22 +1,31 @@
-"""Frames of a pgoutput stream -> parts of committed transactions. Pure but for the catalog behind `Relations`.
+"""Frames of a pgoutput stream -> parts of committed transactions. Pure but for the catalog behind `Relations` and the spool's files.
 
 Guards I1, I4 (nothing unknown is passed over; rows in the log's order), I2 (apply transactions of ours are recognised by their first
-rows or their message), I7 (`reached` is always a transaction boundary), I8 (a transaction is never held whole).
+rows or their message), I7 (`reached` is always a transaction boundary), I8 (a transaction is never held whole in memory).
+
+A transaction comes from BEGIN to COMMIT, or in blocks while it is still open; then it is held in a `Spool` until its STREAM COMMIT
+and read back from there like any other. Its parts have the same row numbers either way: the server sends rows in the order of its
+log, and those of rolled back subtransactions not at all or with word of it. Which way it came may differ from one reading to the next.
+
+Prepared transactions come at their COMMIT PREPARED, at that commit's place (the slot's `two_phase` is off). With it on they would come
+at PREPARE, once: a reader that may not hand them out before COMMIT PREPARED would have to keep them durably over any restart, for
+as long as someone forgets them. So the server keeps them, as it does with every open transaction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import msgspec
 
 from cdc import sabotage
 from cdc.errors import HaltError
-from cdc.model import ApplyRecord, LogPart, Op, ParkedKey, Position, RowChange
+from cdc.model import ApplyRecord, LogPart, ParkedKey, Position, RowChange
 from cdc.readers import LogBatch, Notice, Wanted
 from cdc.readers import pgoutput as pg
-from cdc.readers.pgoutput import ProtocolError, lsn_text
+from cdc.readers.pgoutput import MESSAGE_AT, XID_SIZE, ProtocolError, lsn_text
+from cdc.readers.pgoutput_rows import Row
 from cdc.readers.postgresql_position import NativePosition
 from cdc.readers.postgresql_records import (
     PARKED,
@@ -29,12 +38,15 @@ from cdc.readers.postgresql_records import (
     record_of_message,
 )
 from cdc.readers.postgresql_relations import Layout, Relations
+from cdc.readers.postgresql_spool import Spool
 from cdc.readers.postgresql_values import NewLabelError
 from sinks.bookkeeping import MESSAGE_PREFIX, PARKED_TABLE, PROGRESS_TABLE, read_record_text
 
+_OPS: Final = (pg.INSERT, pg.UPDATE, pg.DELETE)
 _BATCH_ROWS: Final = 1_000
 _BATCH_BYTES: Final = 4 << 20
-_OPS: Final[dict[int, Op]] = {pg.INSERT: "insert", pg.UPDATE: "update", pg.DELETE: "delete"}
+_IN_BLOCK: Final = frozenset((*_OPS, pg.RELATION, pg.TYPE, pg.TRUNCATE, pg.MESSAGE, pg.ORIGIN))
+_STEP: Final = 5_000  # messages of a streamed transaction that are read back before the caller is asked again
 
 
 class _Open:
@@ -74,23 +86,30 @@ class Transactions:
         start_lsn: int,
         notices: list[Notice],
         probe: Callable[[str], None],
+        spool: Spool | None = None,
     ) -> None:
         self._wanted = wanted
         self._relations = relations
-        self._native = native
+        self._at = native.places()
+        self._part_rows, self._part_bytes = wanted.part_rows, wanted.part_bytes
         self._notices = notices
         self._probe = probe
+        self._spool = spool or Spool(relations.wanted)
         self._layouts: dict[int, Layout | None] = {}
         self._announced: dict[int, pg.Relation] = {}
         self._progress: set[int] = set()
         self._parked: set[int] = set()
         self._open: _Open | None = None
+        self._again: tuple[Iterator[bytes], int] | None = None  # a streamed transaction being read back, and its end
+        # By a message's kind and relation: rows of mapped tables, and while they are to be decoded the same, else none.
+        self._plans: dict[bytes, tuple[Layout, int]] = {}
+        self._plans_now: dict[bytes, tuple[Layout, int]] = {}
         self._parts: list[LogPart] = []
         self._batch_rows = 0
         self._batch_bytes = 0
         self.reached = start_lsn
         self.full = False
-        self._handlers: dict[int, Callable[[bytes], None]] = {
+        self._handlers: dict[int, Callable[[int, bytes, int], None]] = {
             pg.BEGIN: self._on_begin,
             pg.COMMIT: self._on_commit,
             pg.RELATION: self._on_relation,
@@ -99,8 +118,12 @@ class Transactions:
             pg.DELETE: self._on_row,
             pg.TRUNCATE: self._on_truncate,
             pg.MESSAGE: self._on_message,
-            pg.TYPE: lambda _frame: None,  # the catalog knows more
-            pg.ORIGIN: lambda _frame: None,  # the apply record decides, not an origin
+            pg.TYPE: lambda _kind, _data, _at: None,  # the catalog knows more
+            pg.ORIGIN: lambda _kind, _data, _at: None,  # the apply record decides, not an origin
+            pg.STREAM_START: self._on_stream_start,
+            pg.STREAM_STOP: self._on_stream_stop,
+            pg.STREAM_COMMIT: self._on_stream_commit,
+            pg.STREAM_ABORT: self._on_stream_abort,
         }
 
     @property
@@ -108,13 +131,38 @@ class Transactions:
         return self._open is not None
 
     @property
+    def is_reading_back(self) -> bool:
+        return self._again is not None
+
+    @property
     def has_parts(self) -> bool:
         return bool(self._parts)
 
-    def feed(self, frame: bytes) -> None:
-        """Take one frame. Raises HaltError with the place where what cannot be read is."""
+    @property
+    def spilled_bytes(self) -> int:
+        return self._spool.spilled_bytes
+
+    def close(self) -> None:
+        self._spool.close()
+
+    def feed(self, frames: Iterable[bytes]) -> None:
+        """Take frames until they end or the batch is full; first some of a streamed transaction that is being read back.
+
+        Raises HaltError with the place where what cannot be read is.
+        """
         try:
-            self._take_in(frame)
+            if self._again is not None:
+                self._read_back()
+                if self._again is not None:
+                    return
+            for frame in frames:
+                plan = self._plans_now.get(frame[25:30])
+                if plan is None or frame[0] != pg.FRAME_DATA:
+                    self._take_in(frame)
+                else:
+                    self._on_wanted(plan, frame, MESSAGE_AT)
+                if self.full or self._again is not None:
+                    return
         except ProtocolError as error:
             raise HaltError(
                 "LOG_UNREADABLE", f"{error} (at {self._place()})",
@@ -125,12 +173,21 @@ class Transactions:
         if frame[:1] == b"k":
             alive = pg.read_keepalive(frame)
             # Frames are taken in order: all that commits before this place has been taken, unless it is still coming.
-            if self._open is None and alive.wal_end > self.reached:
+            if self._open is None and not self._spool.in_block and alive.wal_end > self.reached:
                 self.reached = alive.wal_end
             return
         if frame[:1] != b"w":
             raise ProtocolError("a frame is neither data nor a keep-alive")
         kind = pg.message_kind(frame)
+        handler = self._known(kind)
+        if not self._spool.in_block or kind == pg.STREAM_STOP:
+            handler(kind, frame, MESSAGE_AT)
+        elif kind not in _IN_BLOCK:
+            raise ProtocolError(f"a message of kind {chr(kind)!r} within a block")
+        elif kind != pg.ORIGIN:  # which has no transaction's number
+            self._spool.add(frame)
+
+    def _known(self, kind: int) -> Callable[[int, bytes, int], None]:
         handler = self._handlers.get(kind)
         if handler is None:
             raise HaltError(
@@ -138,7 +195,7 @@ class Transactions:
                 f"the stream holds a message of kind {chr(kind)!r} at {self._place()}",
                 "this version of Datong does not know it: see the documentation of PostgreSQL versions",
             )
-        handler(frame)
+        return handler
 
     def take(self, *, caught_up: bool) -> LogBatch:
         parts, self._parts = self._parts, []
@@ -146,7 +203,7 @@ class Transactions:
         self._notices.clear()
         self._batch_rows = self._batch_bytes = 0
         self.full = False
-        return LogBatch(parts, self._native.at(self.reached), caught_up, notices)
+        return LogBatch(parts, self._at(self.reached), caught_up, notices)
 
     def _place(self) -> str:
         return lsn_text(self._open.begin.final_lsn if self._open else self.reached)
@@ -156,41 +213,94 @@ class Transactions:
             raise ProtocolError("a message outside of any transaction")
         return self._open
 
-    def _on_begin(self, frame: bytes) -> None:
+    def _on_begin(self, _kind: int, data: bytes, at: int) -> None:
+        self._begin(pg.read_begin(data, at))
+
+    def _begin(self, begin: pg.Begin) -> None:
         if self._open is not None:
             raise ProtocolError("a BEGIN inside of a transaction")
-        begin = pg.read_begin(frame)
         if begin.final_lsn < self.reached:
             raise ProtocolError(f"a transaction that commits before {lsn_text(self.reached)}")
         self._open = _Open(begin, self.reached)
+        self._plans_now = self._plans
 
-    def _on_commit(self, frame: bytes) -> None:
-        commit = pg.read_commit(frame)
+    def _on_commit(self, _kind: int, data: bytes, at: int) -> None:
+        commit = pg.read_commit(data, at)
         opened = self._current()
         if commit.commit_lsn != opened.begin.final_lsn or commit.end_lsn <= commit.commit_lsn:
             raise ProtocolError("a COMMIT that does not fit its BEGIN")
+        self._end(opened, commit.end_lsn)
+
+    def _end(self, opened: _Open, end_lsn: int) -> None:
         if opened.rows or opened.is_own or opened.parked or opened.was_cut:
-            self._hand_out(opened, opened.index, self._native.at(commit.end_lsn), last=True)
+            self._hand_out(opened, opened.index, self._at(end_lsn), last=True)
         self._open = None
-        self.reached = commit.end_lsn
+        self._plans_now = {}
+        self.reached = end_lsn
         self._probe("reader.after_event")
 
-    def _on_relation(self, frame: bytes) -> None:
-        relation = pg.read_relation(frame)
+    def _on_stream_start(self, _kind: int, data: bytes, at: int) -> None:
+        if self._open is not None:
+            raise ProtocolError("a STREAM START inside of a transaction")
+        xid, first = pg.read_stream_start(data, at)
+        self._spool.start(xid, first=first)
+
+    def _on_stream_stop(self, _kind: int, _data: bytes, _at: int) -> None:
+        self._spool.stop()
+
+    def _on_stream_abort(self, _kind: int, data: bytes, at: int) -> None:
+        self._spool.abort(*pg.read_stream_abort(data, at))
+
+    def _on_stream_commit(self, _kind: int, data: bytes, at: int) -> None:
+        commit = pg.read_stream_commit(data, at)
+        if commit.end_lsn <= commit.commit_lsn:
+            raise ProtocolError("a STREAM COMMIT that ends before it begins")
+        messages = self._spool.commit(commit.xid)
+        self._begin(pg.Begin(commit.commit_lsn, commit.committed_at, commit.xid))
+        self._again = messages, commit.end_lsn
+        self._read_back()
+
+    def _read_back(self) -> None:
+        """Take messages of the streamed transaction until the batch is full, or some thousand."""
+        assert self._again is not None
+        messages, end_lsn = self._again
+        for taken, message in enumerate(messages, 1):
+            plan = self._plans_now.get(message[:1] + message[1 + XID_SIZE : 5 + XID_SIZE])
+            if plan is None:
+                self._known(message[0])(message[0], message, XID_SIZE)
+            else:
+                self._on_wanted(plan, message, XID_SIZE)
+            if self.full or taken >= _STEP:
+                return
+        self._again = None
+        self._end(self._current(), end_lsn)
+
+    def _on_relation(self, _kind: int, data: bytes, at: int) -> None:
+        relation = pg.read_relation(data, at)
         self._announced[relation.oid] = relation
-        at = self._open.begin.final_lsn if self._open else self.reached
-        self._layouts[relation.oid] = layout = self._relations.layout(relation, at)
+        place = self._open.begin.final_lsn if self._open else self.reached
+        layout = self._relations.layout(relation, place)
         name = (relation.schema, relation.name)
         for oids, table in ((self._progress, PROGRESS), (self._parked, PARKED)):
             oids.discard(relation.oid)
             if layout is not None and name == table:
                 oids.add(relation.oid)
+        self._set_layout(relation.oid, layout)
 
-    def _on_row(self, frame: bytes) -> None:
+    def _set_layout(self, oid: int, layout: Layout | None) -> None:
+        self._layouts[oid] = layout
+        for kind in _OPS:
+            key = bytes((kind,)) + oid.to_bytes(4, "big")
+            if layout is None or oid in self._progress or oid in self._parked:
+                self._plans.pop(key, None)
+            else:
+                self._plans[key] = layout, kind
+
+    def _on_row(self, kind: int, data: bytes, at: int) -> None:
+        """A row that is not simply one of a mapped table: `_on_wanted` has those."""
         opened = self._current()
-        index = opened.index
-        opened.index = index + 1
-        oid = pg.relation_oid(frame)
+        opened.index += 1
+        oid = pg.relation_oid(data, at)
         try:
             layout = self._layouts[oid]
         except KeyError:
@@ -199,31 +309,36 @@ class Transactions:
             return
         if oid in self._progress:
             if not sabotage.ACTIVE.forgets_echo():
-                self._on_progress(frame, layout, opened)
+                self._on_progress(kind, data, at, layout, opened)
         elif oid in self._parked:
-            self._on_parked(frame, layout, opened)
-        elif opened.lines or opened.message is not None:
-            opened.echo_rows += 1
+            self._on_parked(kind, data, at, layout, opened)
         else:
-            self._on_wanted(frame, layout, opened, index)
+            opened.echo_rows += 1
 
-    def _on_wanted(self, frame: bytes, layout: Layout, opened: _Open, index: int) -> None:
+    def _on_wanted(self, plan: tuple[Layout, int], data: bytes, at: int) -> None:
+        opened = self._open
+        assert opened is not None
+        index = opened.index
+        opened.index = index + 1
         # Only when a further row is there: so the last part is never empty.
-        if len(opened.rows) >= self._wanted.part_rows or opened.size >= self._wanted.part_bytes:
-            self._hand_out(opened, index, self._native.at(opened.resume), last=False)
-        kind = frame[pg.MESSAGE_AT]
+        if len(opened.rows) >= self._part_rows or opened.size >= self._part_bytes:
+            self._hand_out(opened, index, self._at(opened.resume), last=False)
         while True:
             try:
-                before, after = _images(kind, frame, layout)
+                opened.rows.append(_change(plan, index, data, at))
                 break
             except NewLabelError:
-                layout = self._relations.layout_anew(self._announced[layout.oid], opened.begin.final_lsn) or layout
-                self._layouts[layout.oid] = layout
-        opened.rows.append(RowChange(layout.table, _OPS[kind], index, before, after))
-        opened.size += len(frame)
+                plan = self._renewed(plan[0]), plan[1]
+        opened.size += len(data)
         if not opened.wanted_seen:
             opened.wanted_seen = True
             self._probe("reader.mid_tx")
+
+    def _renewed(self, layout: Layout) -> Layout:
+        """The layout with an enum's labels as they are now."""
+        found = self._relations.layout_anew(self._announced[layout.oid], self._current().begin.final_lsn) or layout
+        self._set_layout(layout.oid, found)
+        return found
 
     def _hand_out(self, opened: _Open, end: int, resume: Position, *, last: bool) -> None:
         begin = opened.begin
@@ -258,14 +373,13 @@ class Transactions:
             return opened.message
         return record_of_lines(opened.lines, self._wanted.deployment, self._wanted.target)
 
-    def _is_ours(self, row: pg.Row, layout: Layout) -> bool:
+    def _is_ours(self, row: Row, layout: Layout) -> bool:
         return is_of(row, layout, self._wanted.deployment, self._wanted.target)
 
-    def _on_progress(self, frame: bytes, layout: Layout, opened: _Open) -> None:
-        kind = frame[pg.MESSAGE_AT]
+    def _on_progress(self, kind: int, data: bytes, at: int, layout: Layout, opened: _Open) -> None:
         if kind == pg.DELETE:
             return  # `datong remove`: no apply transaction deletes a line
-        row = layout.rows.insert(frame) if kind == pg.INSERT else layout.rows.update(frame)[1]
+        row = layout.rows.insert(data, at) if kind == pg.INSERT else layout.rows.update(data, at)[1]
         if not self._is_ours(row, layout):
             return
         if opened.wanted_seen:
@@ -273,12 +387,12 @@ class Transactions:
             return
         line = progress_line(row, layout)
         opened.lines[line.row.source] = line
+        self._plans_now = {}
 
-    def _on_parked(self, frame: bytes, layout: Layout, opened: _Open) -> None:
-        kind = frame[pg.MESSAGE_AT]
+    def _on_parked(self, kind: int, data: bytes, at: int, layout: Layout, opened: _Open) -> None:
         if kind == pg.UPDATE:
             return  # it only rewords a row that is parked already
-        row = layout.rows.insert(frame) if kind == pg.INSERT else layout.rows.delete(frame)
+        row = layout.rows.insert(data, at) if kind == pg.INSERT else layout.rows.delete(data, at)
         if not self._is_ours(row, layout):
             return
         key = parked_key(row, layout, parked=kind != pg.DELETE)
@@ -290,16 +404,24 @@ class Transactions:
             )
         opened.parked.append(key)
 
-    def _on_truncate(self, frame: bytes) -> None:
-        at = self._current().begin.final_lsn
-        for oid in pg.read_truncate(frame):
+    def _on_truncate(self, _kind: int, data: bytes, at: int) -> None:
+        place = self._current().begin.final_lsn
+        for oid in pg.read_truncate(data, at):
             layout = self._layouts.get(oid)
-            if layout is not None and oid not in self._progress and oid not in self._parked:
-                text = f"table {layout.table} was truncated at {lsn_text(at)}: not replicated"
-                self._notices.append(Notice("truncate_seen", text, at))
+            if layout is None or oid in self._progress or oid in self._parked:
+                continue
+            table = layout.table
+            if (table.schema, table.name) not in self._wanted.ignore_truncate:
+                raise HaltError(
+                    "TRUNCATED",
+                    f"table {table} was truncated at {lsn_text(place)}, which is not replicated",
+                    "say on_truncate: ignore in its mapping to go on from there, and empty or resync the other channels' tables",
+                )
+            text = f"table {table} was truncated at {lsn_text(place)}: not replicated"
+            self._notices.append(Notice("truncate_seen", text, place))
 
-    def _on_message(self, frame: bytes) -> None:
-        message = pg.read_message(frame)
+    def _on_message(self, _kind: int, data: bytes, at: int) -> None:
+        message = pg.read_message(data, at)
         if not message.transactional or message.prefix != MESSAGE_PREFIX:
             return
         opened = self._current()
@@ -318,6 +440,7 @@ class Transactions:
             self._out_of_place(opened, "an apply record")
             return
         opened.message = record_of_message(text)
+        self._plans_now = {}
 
     def _out_of_place(self, opened: _Open, what: str) -> None:
         text = (
@@ -326,10 +449,11 @@ class Transactions:
         self._notices.append(Notice("record_out_of_place", text, opened.begin.final_lsn))
 
 
-def _images(kind: int, frame: bytes, layout: Layout) -> tuple[pg.Row | None, pg.Row | None]:
-    """Before and after of a row message."""
+def _change(plan: tuple[Layout, int], index: int, data: bytes, at: int) -> RowChange:
+    layout, kind = plan
     if kind == pg.INSERT:
-        return None, layout.rows.insert(frame)
+        return RowChange(layout.table, "insert", index, None, layout.rows.insert(data, at))
     if kind == pg.UPDATE:
-        return layout.rows.update(frame)
-    return layout.rows.delete(frame), None
+        before, after = layout.rows.update(data, at)
+        return RowChange(layout.table, "update", index, before, after)
+    return RowChange(layout.table, "delete", index, layout.rows.delete(data, at), None)

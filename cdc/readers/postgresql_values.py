@@ -15,7 +15,7 @@ import uuid
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
-from cdc.readers.pgoutput import Decode
+from cdc.readers.pgoutput_rows import Decode
 from transforms.json_text import canonical
 from transforms.values import ChannelValue, Unrepresentable
 

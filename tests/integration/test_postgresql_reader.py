@@ -73,11 +73,12 @@ class Log:
         options: ReaderOptions | None = None,
         part_rows: int = 10_000,
         publish: bool = True,
+        ignore_truncate: bool = False,
     ) -> PostgreSQLReader:
         """A reader of `tables`: name -> mapped columns; its publication is made by its own statements."""
-        wanted = Wanted(
-            self.deployment, "c", {("public", t): frozenset(c.split()) for t, c in tables.items()}, part_rows=part_rows
-        )
+        mapped = {("public", t): frozenset(c.split()) for t, c in tables.items()}
+        ignored = frozenset(mapped) if ignore_truncate else frozenset[tuple[str, str]]()
+        wanted = Wanted(self.deployment, "c", mapped, part_rows=part_rows, ignore_truncate=ignored)
         reader = PostgreSQLReader(address or self.address(), wanted, options or ReaderOptions())
         self._stack.callback(reader.close)
         if publish:
@@ -568,12 +569,23 @@ def test_enum_labels_and_types_that_come_later_are_asked_again(log: Log) -> None
     assert (row.after, row.table.columns[1].type.name) == ((3, "new"), "mood2")
 
 
-def test_a_truncate_is_said_and_not_replicated(log: Log) -> None:
+def test_a_truncate_halts_after_what_was_before_it_and_is_passed_where_it_is_to_be_ignored(log: Log) -> None:
     log.execute("CREATE TABLE t (id int PRIMARY KEY)")
+    log.execute("CREATE TABLE other (id int REFERENCES t)")
     reader = log.opened({"t": "id"})
     log.execute("INSERT INTO t VALUES (1)")
-    log.execute("TRUNCATE t")
-    assert len(log.rows(reader)) == 1
+    log.execute("TRUNCATE other")
+    log.execute("TRUNCATE t CASCADE")
+    log.execute("INSERT INTO t VALUES (2)")
+    (before,) = log.read_until(reader, bool)
+    assert before.rows[0].after == (1,)
+    with pytest.raises(HaltError, match=r"TRUNCATED: table public\.t was truncated at 0/"):
+        log.read_until(reader, lambda _parts: False)
+    reader.close()
+    log.free(reader)
+    ignoring = log.reader({"t": "id"}, ignore_truncate=True)
+    ignoring.open(before.resume)
+    assert [row.after for row in log.rows(ignoring)] == [(2,)]
     assert [notice.event for notice in log.notices] == ["truncate_seen"]
 
 

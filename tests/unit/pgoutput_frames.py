@@ -74,3 +74,29 @@ def truncate(*oids: int) -> bytes:
 def logical_message(prefix: str, content: bytes, *, transactional: bool = True) -> bytes:
     message = b"M" + struct.pack(">BQ", transactional, 5) + prefix.encode() + b"\0"
     return data_frame(message + struct.pack(">I", len(content)) + content)
+
+
+def stream_start(xid: int, *, first: bool = True) -> bytes:
+    return data_frame(b"S" + struct.pack(">IB", xid, first))
+
+
+def stream_stop() -> bytes:
+    return data_frame(b"E")
+
+
+def stream_commit(xid: int, commit_lsn: int, end_lsn: int, at: int = 0) -> bytes:
+    return data_frame(b"c" + struct.pack(">IBQQq", xid, 0, commit_lsn, end_lsn, at))
+
+
+def stream_abort(xid: int, subxid: int) -> bytes:
+    return data_frame(b"A" + struct.pack(">II", xid, subxid))
+
+
+def in_block(frame: bytes, xid: int) -> bytes:
+    """A message as it stands within a block: with its (sub)transaction after its kind."""
+    return frame[:26] + struct.pack(">I", xid) + frame[26:]
+
+
+def block(xid: int, *frames: bytes, first: bool = True, subxid: int | None = None) -> list[bytes]:
+    """A block of transaction `xid` whose messages are of `subxid` (None: its own)."""
+    return [stream_start(xid, first=first), *(in_block(frame, subxid or xid) for frame in frames), stream_stop()]

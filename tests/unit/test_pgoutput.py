@@ -10,7 +10,8 @@ from collections.abc import Callable
 import pytest
 
 from cdc.readers import pgoutput as pg
-from cdc.readers.pgoutput import Decode, ProtocolError, RowDecoder, lsn_number, lsn_text
+from cdc.readers.pgoutput import ProtocolError, lsn_number, lsn_text
+from cdc.readers.pgoutput_rows import INLINE, Decode, RowDecoder
 from cdc.readers.postgresql_values import DECODERS, decode_text
 from tests.unit import pgoutput_frames as frames
 from transforms.values import ABSENT
@@ -115,7 +116,9 @@ def test_random_and_damaged_messages_raise_only_our_own_error() -> None:
     names = sorted(DECODERS)
     columns = [(f"c{i}", 25) for i in range(len(names))]
     relation_frame = frames.relation(9, "public", "t", columns, keys=["c0"])
-    rows = RowDecoder(pg.read_relation(relation_frame), [DECODERS[name] for name in names])
+    rows = RowDecoder(
+        pg.read_relation(relation_frame), [DECODERS[name] for name in names], [INLINE.get(name) for name in names]
+    )
     whole = [b"1"] * len(names)
     seeds = [
         relation_frame,
@@ -125,7 +128,7 @@ def test_random_and_damaged_messages_raise_only_our_own_error() -> None:
     ]  # fmt: skip
     readers: list[Callable[[bytes], object]] = [
         pg.read_relation, pg.read_begin, pg.read_commit, pg.read_keepalive, pg.read_truncate, pg.read_message, pg.read_type,
-        pg.relation_oid, pg.message_kind, rows.insert, rows.update, rows.delete,
+        pg.relation_oid, pg.message_kind, pg.read_stream_start, pg.read_stream_commit, pg.read_stream_abort, rows.insert, rows.update, rows.delete,
     ]  # fmt: skip
     deadline = time.monotonic() + 2
     refused = accepted = 0
