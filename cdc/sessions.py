@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -118,6 +119,7 @@ def open_capture(
             server_id=server_id(configuration.deployment, channel),
             probe=faults.hit,
             remember=partial(store.remember, channel),
+            spill_folder=folder_of(configuration),
         )
         reader = open_reader(address, wanted, options)
         stack.callback(reader.close)
@@ -217,6 +219,12 @@ def compiled_for(spec: MappingSpec, sink: Sink) -> CompiledMapping:
         raise HaltError(
             "MAPPING_REFUSED", str(error), "edit the mapping to fit the table; `datong doctor` shows all of it"
         ) from None
+
+
+def folder_of(configuration: Configuration) -> Path | None:
+    """Where a role may put what does not fit in memory: beside the hub store where that is a file, else the system's folder for it."""
+    url = configuration.store.url.get_secret_value()
+    return Path(url.removeprefix("sqlite:///")).parent if url.startswith("sqlite:///") else None
 
 
 def captures(configuration: Configuration) -> set[str]:

@@ -17,62 +17,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-import msgspec
-
 from cdc import sabotage
 from cdc.errors import HaltError
-from cdc.model import ApplyRecord, LogPart, ParkedKey, Position, RowChange
+from cdc.model import LogPart, Position, RowChange
 from cdc.readers import LogBatch, Notice, Wanted
 from cdc.readers import pgoutput as pg
 from cdc.readers.pgoutput import MESSAGE_AT, XID_SIZE, ProtocolError, lsn_text
-from cdc.readers.pgoutput_rows import Row
+from cdc.readers.postgresql_open import OpenTransaction
 from cdc.readers.postgresql_position import NativePosition
-from cdc.readers.postgresql_records import (
-    PARKED,
-    PROGRESS,
-    ProgressLine,
-    is_of,
-    parked_key,
-    progress_line,
-    record_of_lines,
-    record_of_message,
-)
+from cdc.readers.postgresql_records import PARKED, PROGRESS
 from cdc.readers.postgresql_relations import Layout, Relations
 from cdc.readers.postgresql_spool import Spool
 from cdc.readers.postgresql_values import NewLabelError
-from sinks.bookkeeping import MESSAGE_PREFIX, PARKED_TABLE, PROGRESS_TABLE, read_record_text
+from sinks.bookkeeping import MESSAGE_PREFIX
 
 _OPS: Final = (pg.INSERT, pg.UPDATE, pg.DELETE)
 _BATCH_ROWS: Final = 1_000
 _BATCH_BYTES: Final = 4 << 20
 _IN_BLOCK: Final = frozenset((*_OPS, pg.RELATION, pg.TYPE, pg.TRUNCATE, pg.MESSAGE, pg.ORIGIN))
 _STEP: Final = 5_000  # messages of a streamed transaction that are read back before the caller is asked again
-
-
-class _Open:
-    """The transaction that is being read, and the part of it that is being filled."""
-
-    __slots__ = (
-        "begin", "echo_rows", "first", "index", "lines", "message", "parked", "resume", "rows", "size", "wanted_seen", "was_cut",
-    )  # fmt: skip
-
-    def __init__(self, begin: pg.Begin, resume: int) -> None:
-        self.begin = begin
-        self.resume = resume
-        self.index = 0
-        self.first = 0
-        self.rows: list[RowChange] = []
-        self.size = 0
-        self.echo_rows = 0
-        self.parked: list[ParkedKey] = []
-        self.lines: dict[str, ProgressLine] = {}
-        self.message: ApplyRecord | None = None
-        self.wanted_seen = False
-        self.was_cut = False
-
-    @property
-    def is_own(self) -> bool:
-        return bool(self.lines) or self.message is not None
 
 
 class Transactions:
@@ -99,7 +62,7 @@ class Transactions:
         self._announced: dict[int, pg.Relation] = {}
         self._progress: set[int] = set()
         self._parked: set[int] = set()
-        self._open: _Open | None = None
+        self._open: OpenTransaction | None = None
         self._again: tuple[Iterator[bytes], int] | None = None  # a streamed transaction being read back, and its end
         # By a message's kind and relation: rows of mapped tables, and while they are to be decoded the same, else none.
         self._plans: dict[bytes, tuple[Layout, int]] = {}
@@ -208,7 +171,7 @@ class Transactions:
     def _place(self) -> str:
         return lsn_text(self._open.begin.final_lsn if self._open else self.reached)
 
-    def _current(self) -> _Open:
+    def _current(self) -> OpenTransaction:
         if self._open is None:
             raise ProtocolError("a message outside of any transaction")
         return self._open
@@ -221,7 +184,7 @@ class Transactions:
             raise ProtocolError("a BEGIN inside of a transaction")
         if begin.final_lsn < self.reached:
             raise ProtocolError(f"a transaction that commits before {lsn_text(self.reached)}")
-        self._open = _Open(begin, self.reached)
+        self._open = OpenTransaction(begin, self.reached, self._wanted, self._notices)
         self._plans_now = self._plans
 
     def _on_commit(self, _kind: int, data: bytes, at: int) -> None:
@@ -231,7 +194,7 @@ class Transactions:
             raise ProtocolError("a COMMIT that does not fit its BEGIN")
         self._end(opened, commit.end_lsn)
 
-    def _end(self, opened: _Open, end_lsn: int) -> None:
+    def _end(self, opened: OpenTransaction, end_lsn: int) -> None:
         if opened.rows or opened.is_own or opened.parked or opened.was_cut:
             self._hand_out(opened, opened.index, self._at(end_lsn), last=True)
         self._open = None
@@ -309,9 +272,11 @@ class Transactions:
             return
         if oid in self._progress:
             if not sabotage.ACTIVE.forgets_echo():
-                self._on_progress(kind, data, at, layout, opened)
+                opened.take_progress(kind, data, at, layout)
+            if opened.is_own:
+                self._plans_now = {}
         elif oid in self._parked:
-            self._on_parked(kind, data, at, layout, opened)
+            opened.take_parked(kind, data, at, layout)
         else:
             opened.echo_rows += 1
 
@@ -340,69 +305,12 @@ class Transactions:
         self._set_layout(layout.oid, found)
         return found
 
-    def _hand_out(self, opened: _Open, end: int, resume: Position, *, last: bool) -> None:
-        begin = opened.begin
-        self._parts.append(
-            LogPart(
-                order=begin.final_lsn,
-                first=opened.first,
-                end=end,
-                last=last,
-                committed_at=begin.committed_at,
-                identity=str(begin.xid),
-                transaction=f"{begin.xid}/{lsn_text(begin.final_lsn)}",
-                resume=resume,
-                rows=opened.rows,
-                record=self._record(opened),
-                echo_rows=opened.echo_rows,
-                parked=tuple(opened.parked),
-                size=opened.size,
-            )
-        )
-        self._batch_rows += len(opened.rows) + 1
-        self._batch_bytes += opened.size
+    def _hand_out(self, opened: OpenTransaction, end: int, resume: Position, *, last: bool) -> None:
+        part = opened.cut(end, resume, last=last)
+        self._parts.append(part)
+        self._batch_rows += len(part.rows) + 1
+        self._batch_bytes += part.size
         self.full = self._batch_rows >= _BATCH_ROWS or self._batch_bytes >= _BATCH_BYTES
-        opened.first = end
-        opened.rows = []
-        opened.parked = []
-        opened.size = 0
-        opened.was_cut = True
-
-    def _record(self, opened: _Open) -> ApplyRecord | None:
-        if not opened.lines:
-            return opened.message
-        return record_of_lines(opened.lines, self._wanted.deployment, self._wanted.target)
-
-    def _is_ours(self, row: Row, layout: Layout) -> bool:
-        return is_of(row, layout, self._wanted.deployment, self._wanted.target)
-
-    def _on_progress(self, kind: int, data: bytes, at: int, layout: Layout, opened: _Open) -> None:
-        if kind == pg.DELETE:
-            return  # `datong remove`: no apply transaction deletes a line
-        row = layout.rows.insert(data, at) if kind == pg.INSERT else layout.rows.update(data, at)[1]
-        if not self._is_ours(row, layout):
-            return
-        if opened.wanted_seen:
-            self._out_of_place(opened, f"a row of {PROGRESS_TABLE}")
-            return
-        line = progress_line(row, layout)
-        opened.lines[line.row.source] = line
-        self._plans_now = {}
-
-    def _on_parked(self, kind: int, data: bytes, at: int, layout: Layout, opened: _Open) -> None:
-        if kind == pg.UPDATE:
-            return  # it only rewords a row that is parked already
-        row = layout.rows.insert(data, at) if kind == pg.INSERT else layout.rows.delete(data, at)
-        if not self._is_ours(row, layout):
-            return
-        key = parked_key(row, layout, parked=kind != pg.DELETE)
-        if key is None:
-            raise HaltError(
-                "SCHEMA_CHANGED",
-                f"a deleted row of {layout.table} lacks its key_text at {self._place()}",
-                f"run ALTER TABLE public.{PARKED_TABLE} REPLICA IDENTITY FULL; and `datong resync`",
-            )
-        opened.parked.append(key)
 
     def _on_truncate(self, _kind: int, data: bytes, at: int) -> None:
         place = self._current().begin.final_lsn
@@ -422,31 +330,11 @@ class Transactions:
 
     def _on_message(self, _kind: int, data: bytes, at: int) -> None:
         message = pg.read_message(data, at)
-        if not message.transactional or message.prefix != MESSAGE_PREFIX:
-            return
-        opened = self._current()
-        try:
-            text = read_record_text(message.content)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            self._notices.append(
-                Notice(
-                    "foreign_message", f"a logical message at {self._place()} is not of ours", opened.begin.final_lsn
-                )
-            )
-            return
-        if text.deployment != self._wanted.deployment or text.target != self._wanted.target:
-            return
-        if opened.wanted_seen:
-            self._out_of_place(opened, "an apply record")
-            return
-        opened.message = record_of_message(text)
-        self._plans_now = {}
-
-    def _out_of_place(self, opened: _Open, what: str) -> None:
-        text = (
-            f"{what} stands after other rows in transaction {opened.begin.xid} at {self._place()}: not an apply of ours"
-        )
-        self._notices.append(Notice("record_out_of_place", text, opened.begin.final_lsn))
+        if message.transactional and message.prefix == MESSAGE_PREFIX:
+            opened = self._current()
+            opened.take_message(message)
+            if opened.is_own:
+                self._plans_now = {}
 
 
 def _change(plan: tuple[Layout, int], index: int, data: bytes, at: int) -> RowChange:
