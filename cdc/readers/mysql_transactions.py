@@ -16,7 +16,7 @@ from cdc.readers import Notice, Wanted
 from cdc.readers import binlog_events as events
 from cdc.readers.binlog_statements import Statement, classify, savepoint_name
 from cdc.readers.mysql_errors import RESYNC
-from cdc.readers.mysql_gtid import MariaDBGtids, MySQLGtids
+from cdc.readers.mysql_gtid import MariaDBGtids, MySQLGtids, mariadb_gtid
 from cdc.readers.mysql_layouts import Layouts, Role
 from cdc.readers.mysql_log_events import EventPlace
 from cdc.readers.mysql_parts import OpenTransaction, Parts, settle_record
@@ -32,7 +32,7 @@ class Transactions:
     """Feed events in their order; take finished parts from `parts`. `boundary` is the end of the last whole transaction.
 
     `held` is the boundary until the first transaction has ended, where the server searched the start by GTIDs: file and offset
-    would then stand before transactions that we have already.
+    would then stand before transactions that we have already. Otherwise a GTID that we have is a sign of another history.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Transactions:
         self._open: OpenTransaction | None = None
         self._boundary = (file, offset)
         self._held = held
+        self._may_repeat = held is not None
         self._prepared = PreparedTransactions(prepared)
         self._read_again = read_again
         writer.set_prepared(self._prepared.text)
@@ -107,18 +108,24 @@ class Transactions:
         found = events.tagged_gtid(body) if place.kind == events.GTID_TAGGED else events.gtid(body)
         opened = self._start(place, found.committed_at or place.timestamp * 1_000_000)
         if place.kind != events.ANONYMOUS_GTID:
-            self._name(opened, (found.origin, found.number), f"{found.origin}:{found.number}")
+            self._name(opened, (found.origin, found.number), f"{found.origin}:{found.number}", place)
 
     def _mariadb_gtid(self, body: bytes, place: EventPlace) -> None:
         number, domain, flags = events.mariadb_gtid(body)
         opened = self._start(place, place.timestamp * 1_000_000)
-        self._name(opened, (domain, place.server_id, number), f"{domain}-{place.server_id}-{number}")
+        self._name(opened, (domain, place.server_id, number), mariadb_gtid(domain, place.server_id, number), place)
         opened.begun = not flags & events.STANDALONE  # the event is the BEGIN as well
         opened.is_xa = bool(flags & events.PREPARED_XA)
 
-    def _name(self, opened: OpenTransaction, gtid: tuple[Any, ...], text: str) -> None:
+    def _name(self, opened: OpenTransaction, gtid: tuple[Any, ...], text: str, place: EventPlace) -> None:
         opened.gtid, opened.transaction = gtid, text
         opened.passed = self._gtids.has(*gtid)
+        if opened.passed and not self._may_repeat:
+            raise HaltError(
+                "POSITION_AHEAD",
+                f"{text} at {place.file}:{place.start} is a GTID that we have read before: the server was restored from a backup",
+                RESYNC,
+            )
 
     def _beginning(self, opened: OpenTransaction) -> Position:
         """Where to read on while it is not whole."""
