@@ -24,6 +24,7 @@ def insert_many(db: MySQLDatabase, rows: int, *, compressed: bool) -> None:
         db.execute(f"SET GLOBAL log_bin_compress = {'ON' if compressed else 'OFF'}")
         numbers = f"SELECT seq - 1 AS n FROM seq_1_to_{rows}"
     else:
+        db.execute("SET GLOBAL max_allowed_packet = 1073741824")  # a larger payload would be written plain
         numbers = (
             f"WITH RECURSIVE c AS (SELECT 0 AS n UNION ALL SELECT n + 1 FROM c WHERE n < {rows - 1}) SELECT n FROM c"
         )
