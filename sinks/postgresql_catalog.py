@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
 
 from transforms.tables import Column, ColumnType, Table
@@ -13,11 +13,12 @@ Ask: TypeAlias = Callable[..., Sequence[Sequence[Any]]]
 _TABLE: Final = """SELECT c.oid::int8 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')"""
 
-# A domain is followed down to its base type; its modifier is that of the domain.
+# A domain is followed down to its base type; its modifier is that of the domain. `i`: the type of an array's elements.
 _COLUMNS: Final = """SELECT a.attname, t.typname, t.typtype::text, t.typcategory::text, b.typname, b.typtype::text, b.modifier,
   format_type(a.atttypid, -1), format_type(a.atttypid, a.atttypmod),
   NOT (a.attnotnull OR t.typnotnull), a.attidentity::text, a.attgenerated::text, a.atthasdef,
-  (SELECT array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = b.oid)
+  (SELECT array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid IN (b.oid, i.oid)),
+  i.typname, i.typtype::text, i.modifier
 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 CROSS JOIN LATERAL (
   WITH RECURSIVE down AS (
@@ -26,6 +27,13 @@ CROSS JOIN LATERAL (
     SELECT u.oid, u.typname, u.typtype, u.typbasetype, u.typtypmod, down.typtypmod, down.depth + 1
     FROM down JOIN pg_type u ON u.oid = down.typbasetype WHERE down.typtype = 'd')
   SELECT * FROM down ORDER BY depth DESC LIMIT 1) b
+LEFT JOIN LATERAL (
+  WITH RECURSIVE inside AS (
+    SELECT e.oid, e.typname, e.typtype, e.typbasetype, e.typtypmod, b.modifier FROM pg_type e WHERE e.typarray = b.oid
+    UNION ALL
+    SELECT u.oid, u.typname, u.typtype, u.typbasetype, u.typtypmod, inside.typtypmod
+    FROM inside JOIN pg_type u ON u.oid = inside.typbasetype WHERE inside.typtype = 'd')
+  SELECT * FROM inside WHERE typtype <> 'd') i ON true
 WHERE a.attrelid = $1::int8::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"""
 
 # An arbiter of ON CONFLICT, and the key of a mapping, can only be a whole, immediate, valid index on columns.
@@ -35,7 +43,8 @@ _KEYS: Final = """SELECT i.indisprimary, (
 FROM pg_index i WHERE i.indrelid = $1::int8::oid AND i.indisunique AND i.indisvalid AND i.indimmediate
   AND i.indpred IS NULL AND i.indexprs IS NULL ORDER BY i.indexrelid"""
 
-_KINDS: Final[dict[str, Literal["base", "enum", "array", "domain", "composite", "range"]]] = {
+_Kind: TypeAlias = Literal["base", "enum", "array", "domain", "composite", "range"]
+_KINDS: Final[dict[str, _Kind]] = {
     "e": "enum", "d": "domain", "c": "composite", "r": "range", "m": "range",
 }  # fmt: skip
 
@@ -76,25 +85,41 @@ def read_postgresql_table(ask: Ask, schema: str | None, name: str) -> PostgreSQL
 
 
 def _column(row: Sequence[Any]) -> PostgreSQLColumn:
-    (name, type_name, type_kind, category, base_name, base_kind, modifier, bare, full, nullable, identity, generated,
-     default, labels) = row  # fmt: skip
-    kind = "array" if category == "A" else _KINDS.get(type_kind, "base")
+    (name, type_name, type_kind, _category, base_name, base_kind, modifier, bare, full, nullable, identity, generated,
+     default, labels, element_name, element_kind, element_modifier) = row  # fmt: skip
     labels = tuple(labels) if labels else None
-    length, precision, scale = _modifier(base_name, modifier)
+    if element_name is not None:
+        element = _type(element_name, _KINDS.get(element_kind, "base"), element_modifier, labels)
+        plain = ColumnType("postgresql", base_name, kind="array", element=element)
+    else:
+        plain = _type(base_name, _KINDS.get(base_kind, "base"), modifier, labels)
+    shown = plain
+    if type_kind == "d":
+        shown = replace(plain, name=type_name, kind="domain", base=plain, element=None)
 
-    def column(name_of_type: str, kind: Literal["base", "enum", "array", "domain", "composite", "range"]) -> Column:
+    def column(of_type: ColumnType) -> Column:
         return Column(
             name=name,
-            type=ColumnType(
-                "postgresql", name_of_type, length=length, precision=precision, scale=scale, labels=labels, kind=kind
-            ),
+            type=of_type,
             nullable=nullable,
             generated=bool(generated) or identity == "a",
             has_default=(default and not generated) or identity == "d",
         )
 
-    base_of_kind = _KINDS.get(base_kind, "base") if kind == "domain" else kind
-    return PostgreSQLColumn(column(type_name, kind), column(base_name, base_of_kind), bare, full)
+    return PostgreSQLColumn(column(shown), column(plain), bare, full)
+
+
+def _type(name: str, kind: _Kind, modifier: int, labels: tuple[str, ...] | None) -> ColumnType:
+    length, precision, scale = _modifier(name, modifier)
+    return ColumnType(
+        "postgresql",
+        name,
+        length=length,
+        precision=precision,
+        scale=scale,
+        labels=labels if kind == "enum" else None,
+        kind=kind,
+    )
 
 
 def _modifier(base: str, modifier: int) -> tuple[int | None, int | None, int | None]:

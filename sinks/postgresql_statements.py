@@ -118,12 +118,23 @@ def _size(write: RowWrite) -> int:
 
 
 def _source(plan: TablePlan, names: Sequence[tuple[str, str]], *, numbered: bool) -> str:
-    """`unnest($1::int4[], $2::text[]) WITH ORDINALITY AS v (k0, c0, n)`."""
-    arrays = ", ".join(f"${number}::{plan.column(column).bare_type}[]" for number, (column, _) in enumerate(names, 1))
-    aliases = ", ".join(alias for _, alias in names)
-    if numbered:
-        return f"unnest({arrays}) WITH ORDINALITY AS v ({aliases}, n)"
-    return f"unnest({arrays}) AS v ({aliases})"
+    """`unnest($1::int4[], $2::text[]) WITH ORDINALITY AS v (k0, c0, n)`.
+
+    `unnest` would open arrays within: values of an array's type come as text, and are cast row by row.
+    """
+    columns = [(plan.column(column), alias) for column, alias in names]
+    opened = [column.base.type.kind == "array" for column, _ in columns]
+    types = ["text" if is_array else column.bare_type for is_array, (column, _) in zip(opened, columns, strict=True)]
+    arrays = ", ".join(f"${number}::{name}[]" for number, name in enumerate(types, 1))
+    aliases = ", ".join([*(alias for _, alias in names), *(("n",) if numbered else ())])
+    rows = f"unnest({arrays}){' WITH ORDINALITY' if numbered else ''} AS v ({aliases})"
+    if not any(opened):
+        return rows
+    cast = [
+        f"{a}::{column.bare_type} AS {a}" if is_array else a
+        for is_array, (column, a) in zip(opened, columns, strict=True)
+    ]
+    return f"(SELECT {', '.join([*cast, *(('n',) if numbered else ())])} FROM {rows}) AS v"
 
 
 def _insert(plan: TablePlan, key: tuple[str, ...], columns: tuple[str, ...]) -> Shape:

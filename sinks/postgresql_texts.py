@@ -11,8 +11,10 @@ import decimal
 import math
 import uuid
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Final, TypeAlias
 
+from sinks.postgresql_array_literals import array_literal
 from sinks.value_checks import (
     check_fraction,
     check_text,
@@ -23,7 +25,7 @@ from sinks.value_checks import (
     single_of,
     without_zone,
 )
-from transforms.tables import Column
+from transforms.tables import POSTGRESQL_TEXTS, Column
 from transforms.values import ChannelValue
 
 Encoder: TypeAlias = Callable[[ChannelValue], str]
@@ -48,6 +50,10 @@ def text_encoder(column: Column) -> Encoder:
     """
     if column.type.kind == "enum":
         return _label(column)
+    if column.type.kind == "range":
+        return _text(column)
+    if column.type.kind == "array" and column.type.element is not None:
+        return _array(column, replace(column, type=column.type.element))
     make = _MAKERS.get(column.type.name) if column.type.kind == "base" else None
     if make is None:
         raise LookupError(f"column {column.name}: type {column.type} ({column.type.kind}) cannot be written yet")
@@ -196,8 +202,24 @@ def _time(column: Column) -> Encoder:
     return encode
 
 
-def _interval(column: Column) -> Encoder:
+def _array(column: Column, element: Column) -> Encoder:
+    """JSON text as an array's own text, in quotes: it is cast to the column's type by the statement."""
+    literal = array_literal(column, element, text_encoder(element))
+
     def encode(value: ChannelValue) -> str:
+        if type(value) is str:
+            return _quoted(literal(value))
+        return "NULL" if value is None else refuse_type(column, value)
+
+    return encode
+
+
+def _interval(column: Column) -> Encoder:
+    """Of a length of time, or of an interval's own text."""
+
+    def encode(value: ChannelValue) -> str:
+        if type(value) is str:
+            return _quoted(value)
         if type(value) is dt.timedelta:
             return f'"{value // dt.timedelta(microseconds=1)} microseconds"'
         return "NULL" if value is None else refuse_type(column, value)
@@ -207,7 +229,7 @@ def _interval(column: Column) -> Encoder:
 
 _MAKERS: Final[dict[str, Callable[[Column], Encoder]]] = {
     **dict.fromkeys(("int2", "int4", "int8", "oid"), _integer),
-    **dict.fromkeys(("text", "varchar", "bpchar", "citext", "name"), _text),
+    **dict.fromkeys(("text", "varchar", "bpchar", "name", "char", *POSTGRESQL_TEXTS), _text),
     **dict.fromkeys(("json", "jsonb"), _json),
     "numeric": _decimal,
     "float4": _float,

@@ -41,6 +41,8 @@ def integer(column_type: ColumnType, where: str) -> list[Step]:
         return [_year(where)]
     if column_type.name == "bit":
         least, most = 0, 2 ** (column_type.length or 1) - 1
+    elif column_type.name == "oid":
+        least, most = 0, 2**32 - 1
     else:
         bits = _INTEGER_BITS[column_type.name]
         least, most = (0, 2**bits - 1) if column_type.unsigned else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)

@@ -15,7 +15,7 @@ from transforms import column_limits as limits
 from transforms import text_limits
 from transforms.batches import gate
 from transforms.kinds import PYTHON_CLASS, Kind, Step
-from transforms.tables import GEOMETRIES, Column, ColumnType
+from transforms.tables import GEOMETRIES, POSTGRESQL_TEXTS, Column, ColumnType
 from transforms.values import RefusedValueError, Unrepresentable, masked
 
 
@@ -55,10 +55,10 @@ _MYSQL_KINDS: Final[dict[str, Kind]] = {
 }
 _ONE_ENGINE_ONLY: Final = {"uuid": "mariadb", "inet4": "mariadb", "inet6": "mariadb", "vector": "mysql"}
 _POSTGRESQL_KINDS: Final[dict[str, Kind]] = {
-    **dict.fromkeys(("int2", "int4", "int8"), "integer"),
+    **dict.fromkeys(("int2", "int4", "int8", "oid"), "integer"),
     "numeric": "decimal",
     **dict.fromkeys(("float4", "float8"), "float"),
-    **dict.fromkeys(("text", "varchar", "bpchar"), "text"),
+    **dict.fromkeys(("text", "varchar", "bpchar", "char", "name", "interval", *POSTGRESQL_TEXTS), "text"),
     "bytea": "bytes",
     "bool": "boolean",
     "date": "date",
@@ -74,10 +74,7 @@ def kind_of_column(column_type: ColumnType) -> Kind:
     """Return the kind of a column's values; `ColumnRefusedError` for a type that is not built."""
     kind: Kind | None = None
     if column_type.engine == "postgresql":
-        if column_type.kind == "enum":
-            kind = "text"
-        elif column_type.kind == "base":
-            kind = _POSTGRESQL_KINDS.get(column_type.name)
+        kind = _postgresql_kind(column_type)
     elif column_type.engine in ("mysql", "mariadb"):
         kind = _MYSQL_KINDS.get(column_type.name)
         if _ONE_ENGINE_ONLY.get(column_type.name, column_type.engine) != column_type.engine:
@@ -88,14 +85,26 @@ def kind_of_column(column_type: ColumnType) -> Kind:
     return kind
 
 
+def _postgresql_kind(column_type: ColumnType) -> Kind | None:
+    match column_type.kind:
+        case "enum" | "range":
+            return "text"
+        case "domain" if column_type.base is not None:
+            return _postgresql_kind(column_type.base)
+        case "array" if column_type.element is not None and _postgresql_kind(column_type.element) is not None:
+            return "json"
+        case "base":
+            return _POSTGRESQL_KINDS.get(column_type.name)
+    return None
+
+
 def column_ends(column: Column) -> ColumnEnds:
     """Compile both ways of one column."""
     kind = kind_of_column(column.type)
     where = f"column {column.name} {column.type}"
     own_form = _own_form(where, PYTHON_CLASS[kind])
-    return ColumnEnds(
-        kind, where, own_form, tuple(_reading(column.type, where)), tuple(_writing(column.type, kind, where))
-    )
+    plain = column.type.base or column.type
+    return ColumnEnds(kind, where, own_form, tuple(_reading(plain, where)), tuple(_writing(plain, kind, where)))
 
 
 def _own_form(where: str, python_class: type) -> Step:
@@ -114,8 +123,8 @@ def _refuse(where: str, value: object, why: str) -> NoReturn:
 
 
 def _reading(column_type: ColumnType, where: str) -> list[Step]:
-    if column_type.engine == "postgresql" and column_type.kind == "enum":
-        return []  # whatever its name is, and whatever labels came after this column was described
+    if column_type.engine == "postgresql" and (column_type.kind != "base" or column_type.name == "char"):
+        return []  # whatever its name is, and whatever labels came after this column was described; "char" is one byte
     match column_type.name:
         case "char" | "bpchar":
             return [_without_padding]

@@ -14,6 +14,10 @@ Engine: TypeAlias = Literal["mysql", "mariadb", "postgresql", "sqlite"]
 GEOMETRIES: Final = frozenset({
     "geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon", "geomcollection", "geometrycollection",
 })  # fmt: skip
+# PostgreSQL's types whose values are their own canonical text, by pg_type.typname; ranges and enums are such too.
+POSTGRESQL_TEXTS: Final = frozenset({
+    "bit", "varbit", "timetz", "inet", "cidr", "macaddr", "macaddr8", "xml", "citext", "ltree", "hstore", "tsvector", "tsquery",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,8 @@ class ColumnType:
     log: `json` where a catalog proves it), PostgreSQL as in pg_type.typname (int4, int8, numeric, text, varchar, bpchar,
     timestamp, timestamptz, jsonb, uuid, bool, bytea, an enum's or domain's own name with `kind`).
     `length` counts characters for text and bytes for binary; `precision`/`scale` are those of decimals, and `scale` of
-    time types the digits of their fraction. None: not declared, or not known from the log.
+    time types the digits of their fraction. None: not declared, or not known from the log. PostgreSQL: `base` is the type under a
+    domain, `element` that of an array's elements.
     """
 
     engine: Engine
@@ -37,6 +42,8 @@ class ColumnType:
     charset: str | None = None
     labels: tuple[str, ...] | None = None
     kind: Literal["base", "enum", "array", "domain", "composite", "range"] = "base"
+    base: ColumnType | None = None
+    element: ColumnType | None = None
 
     def __str__(self) -> str:
         size = ""

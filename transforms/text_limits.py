@@ -13,6 +13,10 @@ from transforms.tables import ColumnType
 from transforms.values import RefusedValueError, masked
 
 _TEXT_BYTES: Final = {"tinytext": 255, "text": 65_535, "mediumtext": 2**24 - 1, "longtext": 2**32 - 1}
+_INTERVAL: Final = re.compile(
+    r"P(?:-?[0-9]{1,9}Y)?(?:-?[0-9]{1,10}M)?(?:-?[0-9]{1,10}D)?"
+    r"(?:T(?:-?[0-9]{1,10}H)?(?:-?[0-9]{1,10}M)?(?:-?[0-9]{1,12}(?:\.[0-9]{1,6})?S)?)?"
+)
 _FOUR_BYTES: Final = re.compile("[\U00010000-\U0010ffff]")
 
 
@@ -33,16 +37,60 @@ def text(column_type: ColumnType, where: str) -> list[Step]:
         return [_address(int(column_type.name[-1]), where)]
     steps: list[Step] = []
     if column_type.engine == "postgresql":
-        steps.append(_without_nul(where))
+        steps.extend(_postgresql(column_type, where))
     else:
         steps.extend(_in_charset(column_type.charset, where))
         if column_type.name in _TEXT_BYTES:
             steps.append(_at_most_bytes(_TEXT_BYTES[column_type.name], column_type.charset, where))
-    if column_type.name in ("char", "bpchar"):
+    if column_type.name == ("bpchar" if column_type.engine == "postgresql" else "char"):
         steps.append(_no_trailing_spaces(where))
     if column_type.length is not None and column_type.name in ("char", "varchar", "bpchar"):
         steps.append(at_most(column_type.length, "characters", where))
     return steps
+
+
+def _postgresql(column_type: ColumnType, where: str) -> list[Step]:
+    """What a cast would cut or write otherwise without a word: bits, "char" and name; an interval in any other spelling."""
+    steps = [_without_nul(where)]
+    if column_type.kind != "base":
+        return steps
+    match column_type.name:
+        case "bit" | "varbit":
+            steps.append(_bits(column_type.length, where, exact=column_type.name == "bit"))
+        case "char" | "name":
+            steps.append(_at_most_utf8(1 if column_type.name == "char" else 63, where))
+        case "interval":
+            steps.append(_interval(where))
+    return steps
+
+
+def _bits(length: int | None, where: str, *, exact: bool) -> Step:
+    def step(value: str) -> str:
+        if not set(value) <= {"0", "1"}:
+            _refuse(where, value, "is not made of 0 and 1")
+        if length is not None and (len(value) != length if exact else len(value) > length):
+            _refuse(where, value, f"has {len(value)} bits, {'not' if exact else 'more than'} {length}")
+        return value
+
+    return step
+
+
+def _at_most_utf8(limit: int, where: str) -> Step:
+    def step(value: str) -> str:
+        if len(value.encode()) > limit:
+            _refuse(where, value, f"is longer than {limit} bytes")
+        return value
+
+    return step
+
+
+def _interval(where: str) -> Step:
+    def step(value: str) -> str:
+        if _INTERVAL.fullmatch(value) is None or value[-1] in "PT":
+            _refuse(where, value, "is not an interval in ISO 8601, such as P1DT2H")
+        return value
+
+    return step
 
 
 def _one_label(labels: tuple[str, ...], where: str) -> Step:

@@ -17,6 +17,10 @@ server or its session settings:
     timestamp (MySQL), timestamptz                   aware datetime.datetime in UTC
     json, jsonb           str: canonical JSON text (see `transforms.json_text`)
     uuid                  uuid.UUID
+    array (PostgreSQL)    str: canonical JSON text, nested; numbers, booleans and null as JSON's, other elements as their text
+    interval              str: ISO 8601 as PostgreSQL writes it (P1Y2M3DT4H5M6.5S)
+    range, bit, inet, hstore, tsvector and the like (PostgreSQL)   str: PostgreSQL's own text (`transforms.tables.POSTGRESQL_TEXTS`)
+    domain (PostgreSQL)   as the type under it
     geometry (MySQL, MariaDB)   bytes as stored: the SRID in four bytes, little-endian, then WKB in the axis order of the storage
     vector (MySQL)        bytes: 4-byte floats, little-endian
     inet4, inet6 (MariaDB)      str as MariaDB writes them (`transforms.inet`)

@@ -40,8 +40,9 @@ WITH RECURSIVE chain(asked, oid, typmod, depth) AS (
     UNION ALL
     SELECT c.asked, t.typbasetype, CASE WHEN t.typtypmod >= 0 THEN t.typtypmod ELSE c.typmod END, depth + 1
     FROM chain c JOIN pg_type t ON t.oid = c.oid WHERE t.typtype = 'd')
-SELECT DISTINCT ON (c.asked) c.asked, o.typname, o.typtype, o.typcategory, b.typname, b.typtype, b.typcategory, c.typmod,
-       ARRAY(SELECT enumlabel::text FROM pg_enum WHERE enumtypid = b.oid ORDER BY enumsortorder)
+SELECT DISTINCT ON (c.asked) c.asked, o.typname, o.typtype, b.typname, b.typtype, c.typmod,
+       ARRAY(SELECT enumlabel::text FROM pg_enum WHERE enumtypid = b.oid ORDER BY enumsortorder),
+       (SELECT e.oid FROM pg_type e WHERE e.typarray = b.oid)
 FROM chain c JOIN pg_type o ON o.oid = c.asked JOIN pg_type b ON b.oid = c.oid ORDER BY c.asked, depth DESC
 """
 
@@ -71,7 +72,7 @@ class SlotFacts:
 class TypeFacts:
     """A type; of a domain also the type under it, and the domain's own modifier.
 
-    `kind` and `base_kind` as in pg_type.typtype (b, e, d, c, r, m), with `A` for an array.
+    `kind` and `base_kind` as in pg_type.typtype (b, e, d, c, r, m), with `A` for an array, whose `element` it says.
     """
 
     name: str
@@ -80,6 +81,7 @@ class TypeFacts:
     base_kind: str
     modifier: int
     labels: tuple[str, ...]
+    element: TypeFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +153,18 @@ class Catalog:
 
     def _read_types(self, oids: Iterable[int]) -> None:
         rows = self.ask(lambda c: c.execute(_TYPES, (list(oids),)).fetchall(), "reading types")
-        for oid, name, kind, category, base, base_kind, base_category, modifier, labels in rows:
+        # int2vector and oidvector are in the category of arrays and none: no type names them as its array.
+        elements = self.types({element for *_, element in rows if element is not None})
+        for oid, name, kind, base, base_kind, modifier, labels, element in rows:
+            is_array = element is not None
             self._types[oid] = TypeFacts(
                 name=name,
-                kind="A" if category == "A" else kind,
+                kind="A" if is_array and kind == "b" else kind,
                 base_name=base,
-                base_kind="A" if base_category == "A" else base_kind,
+                base_kind="A" if is_array else base_kind,
                 modifier=modifier,
                 labels=tuple(labels),
+                element=elements.get(element) if is_array else None,
             )
 
     def ask(

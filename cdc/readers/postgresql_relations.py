@@ -8,20 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Protocol
 
 from cdc.errors import HaltError
 from cdc.readers import Notice
 from cdc.readers.pgoutput import Relation, RelationColumn, lsn_text
-from cdc.readers.pgoutput_rows import INLINE, Decode, RowDecoder
+from cdc.readers.pgoutput_rows import Decode, Inline, RowDecoder
 from cdc.readers.postgresql_catalog import TypeFacts
-from cdc.readers.postgresql_values import DECODERS, enum_decoder
-from transforms.tables import Column, ColumnType, Table
-
-_KINDS: Final[dict[str, Literal["base", "enum", "array", "domain", "composite", "range"]]] = {
-    "b": "base", "e": "enum", "A": "array", "d": "domain", "c": "composite", "r": "range", "m": "range",
-}  # fmt: skip
-_HEADER: Final = 4  # VARHDRSZ, which typmods of variable-length types carry
+from cdc.readers.postgresql_types import column_type, reading
+from transforms.tables import Column, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +66,17 @@ class Relations:
         table = Table(
             relation.schema,
             relation.name,
-            tuple(_column(column, facts.get(column.type_oid)) for column in relation.columns),
+            tuple(
+                Column(column.name, column_type(facts.get(column.type_oid), column.type_oid, column.type_modifier))
+                for column in relation.columns
+            ),
             primary_key=tuple(column.name for column in relation.columns if column.is_key)
             if relation.replica_identity == "d"
             else (),
         )
         self._compare(table, mapped, lsn)
-        decoders = [
-            self._decoder(table, column, facts.get(column.type_oid), lsn) if column.name in mapped else None
+        read = [
+            self._reading(table, column, facts.get(column.type_oid), lsn) if column.name in mapped else (None, None)
             for column in relation.columns
         ]
         kept = self._tables.get(name)
@@ -86,13 +84,8 @@ class Relations:
             table = kept  # one object as long as nothing changed
         self._tables[name] = table
         index_of = {column.name: index for index, column in enumerate(table.columns)}
-        inline = [
-            INLINE.get(known.base_name)
-            if (known := facts.get(c.type_oid)) is not None and known.base_kind == "b"
-            else None
-            for c in relation.columns
-        ]
-        return Layout(relation.oid, table, RowDecoder(relation, decoders, inline), index_of)
+        decoders = RowDecoder(relation, [decode for decode, _ in read], [inline for _, inline in read])
+        return Layout(relation.oid, table, decoders, index_of)
 
     def layout_anew(self, relation: Relation, lsn: int) -> Layout | None:
         """The same with types asked again: an enum got a label, which the server does not announce."""
@@ -118,54 +111,16 @@ class Relations:
                 text = f"table {table}: unmapped column {', '.join(sorted(names))} {verb} at {lsn_text(lsn)}"
                 self._notices.append(Notice(event, text, lsn))
 
-    def _decoder(self, table: Table, column: RelationColumn, facts: TypeFacts | None, lsn: int) -> Decode:
+    def _reading(
+        self, table: Table, column: RelationColumn, facts: TypeFacts | None, lsn: int
+    ) -> tuple[Decode, Inline | None]:
         if facts is not None:
-            if facts.base_kind == "e":
-                return enum_decoder(facts.labels, self._labels_seen.setdefault(column.type_oid, set()))
-            decode = DECODERS.get(facts.base_name) if facts.base_kind == "b" else None
-            if decode is not None:
-                return decode
+            found = reading(facts, self._labels_seen.setdefault(column.type_oid, set()))
+            if found is not None:
+                return found
         shown = facts.name if facts is not None else f"oid {column.type_oid}, which does not exist any more"
         raise HaltError(
             "UNSUPPORTED_TYPE",
-            f"column {table}.{column.name} is of type {shown}, which cannot be replicated yet (at {lsn_text(lsn)})",
+            f"column {table}.{column.name} is of type {shown}, which cannot be replicated (at {lsn_text(lsn)})",
             f"take {column.name} out of the mapping's columns",
         )
-
-
-def _column(column: RelationColumn, facts: TypeFacts | None) -> Column:
-    return Column(column.name, _column_type(column, facts))
-
-
-def _column_type(column: RelationColumn, facts: TypeFacts | None) -> ColumnType:
-    if facts is None:
-        return ColumnType("postgresql", f"oid {column.type_oid}")
-    length, precision, scale = _modifier(
-        facts.base_name, facts.modifier if column.type_modifier < 0 else column.type_modifier
-    )
-    return ColumnType(
-        "postgresql",
-        facts.name,
-        length=length,
-        precision=precision,
-        scale=scale,
-        labels=facts.labels if facts.base_kind == "e" else None,
-        kind=_KINDS.get(facts.kind, "base"),
-    )
-
-
-def _modifier(base: str, modifier: int) -> tuple[int | None, int | None, int | None]:
-    """Length, precision, scale that a type modifier stands for (numeric.c, varchar.c, timestamp.c)."""
-    if modifier < 0:
-        return None, None, None
-    if base in {"varchar", "bpchar"}:
-        return modifier - _HEADER, None, None
-    if base in {"bit", "varbit"}:
-        return modifier, None, None
-    if base == "numeric":
-        value = modifier - _HEADER
-        # 11 bits with a sign since version 15; before, scales ended at 1000, so they read the same.
-        return None, value >> 16 & 0xFFFF, ((value & 0x7FF) ^ 1024) - 1024
-    if base in {"timestamp", "timestamptz", "time", "timetz"}:
-        return None, None, modifier
-    return None, None, None

@@ -17,6 +17,7 @@ from typing import Final
 
 from cdc.readers.pgoutput_rows import Decode
 from transforms.json_text import canonical
+from transforms.tables import POSTGRESQL_TEXTS
 from transforms.values import ChannelValue, Unrepresentable
 
 _BOOLEANS: Final = {b"t": True, b"f": False}
@@ -93,6 +94,15 @@ def decode_time(text: bytes) -> dt.time | Unrepresentable:
     return value
 
 
+def decode_interval(text: bytes) -> str | Unrepresentable:
+    """ISO 8601, as pinned: P1Y2M3DT4H5M6.5S."""
+    if text.startswith(b"P"):
+        return text.decode("ascii")
+    if text in _INFINITIES:
+        return Unrepresentable("infinity in an interval")
+    raise ValueError("not an interval in ISO 8601")
+
+
 def decode_json(text: bytes) -> str | Unrepresentable:
     try:
         return canonical(text)
@@ -127,8 +137,12 @@ DECODERS: Final[dict[str, Decode]] = {
     "json": decode_json,
     "jsonb": decode_json,
     "uuid": decode_uuid,
+    "interval": decode_interval,
+    **dict.fromkeys(POSTGRESQL_TEXTS, decode_text),
 }
-"""By pg_type.typname of the base type; an enum's values are texts."""
+"""By pg_type.typname of the base type; an enum's values are texts. What is not here is refused by name: money (its text depends on a
+locale), composites, geometric types, pg_lsn, xid and the reg types among them.
+"""
 
 
 class NewLabelError(Exception):
