@@ -217,6 +217,10 @@ class _Code:
             return f"{size}s", [c], [f"{c} = values.timestamp_value({number}, {fraction})"]
         if code == types.DATETIME:
             return f"{size}s", [c], self._datetime(c, fraction)
+        if code in types.OLD_TIMES:
+            kind = {types.OLD_TIME: "time", types.OLD_DATETIME: "datetime", types.OLD_TIMESTAMP: "timestamp"}[code]
+            little = f'integer({c}, "little", signed={code == types.OLD_TIME})'
+            return f"{size}s", [c], [f"{c} = values.old_{kind}_value({number}, {little}, {column.scale})"]
         raise ValueError(f"column type {code} is not decoded")
 
     def _datetime(self, c: str, fraction: int) -> list[str]:

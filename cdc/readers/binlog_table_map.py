@@ -31,13 +31,22 @@ class TableName(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TableMap:
-    """`has_names` is False where the log was written with less than binlog_row_metadata=FULL."""
+    """`has_names` is False where the log was written with less than binlog_row_metadata=FULL, `has_signs` with NO_LOG too.
+
+    `has_sizes` is False where a time in MariaDB's old format may have any.
+    """
 
     schema: str
     name: str
     columns: tuple[LogColumn, ...]
     has_names: bool
     primary_key: tuple[str, ...]
+    has_signs: bool = True
+    has_sizes: bool = True
+
+    @property
+    def is_whole(self) -> bool:
+        return self.has_names and self.has_sizes
 
     def table(self, engine: Engine) -> Table:
         return Table(self.schema, self.name, tuple(c.column(engine) for c in self.columns), self.primary_key)
@@ -107,7 +116,15 @@ def table_map(body: bytes, collations: Mapping[int, str], engine: Engine = "mysq
             )
         )
     key = tuple(columns[i].name for i in meta.key) if meta.names else ()
-    return TableMap(name.schema, name.table, tuple(columns), bool(meta.names), key)
+    return TableMap(
+        schema=name.schema,
+        name=name.table,
+        columns=tuple(columns),
+        has_names=bool(meta.names),
+        primary_key=key,
+        has_signs=bool(meta.unsigned) or not any(shape.code in types.NUMERIC for shape in forms),
+        has_sizes=engine == "mysql" or not any(shape.code in types.OLD_TIMES for shape in forms),
+    )
 
 
 def _forms(codes: bytes, metadata: bytes) -> list[Form]:
@@ -188,7 +205,7 @@ def _unsigned(forms: list[Form], meta: _Metadata) -> list[bool]:
 
 
 def _charsets(forms: list[Form], meta: _Metadata, collations: Mapping[int, str], engine: Engine) -> list[str | None]:
-    counted = _CHARACTER | {types.GEOMETRY} if engine == "mariadb" else _CHARACTER
+    counted = types.CHARACTER | {types.GEOMETRY} if engine == "mariadb" else types.CHARACTER
     texts = [i for i, s in enumerate(forms) if s.code in counted]
     labelled = [i for i, s in enumerate(forms) if s.code in (types.ENUM, types.SET)]
     charsets: list[str | None] = [None] * len(forms)
@@ -205,13 +222,9 @@ def _charsets(forms: list[Form], meta: _Metadata, collations: Mapping[int, str],
         if ids and len(ids) != len(columns):
             raise ValueError("character sets are missing")
         for i, collation in zip(columns, ids, strict=False):
-            charsets[i] = collations.get(collation, f"of collation {collation}")
+            if forms[i].code != types.GEOMETRY:
+                charsets[i] = collations.get(collation, f"of collation {collation}")
     return charsets
-
-
-_CHARACTER: Final = frozenset(
-    {types.STRING, types.VARCHAR, types.BLOB, types.COMPRESSED_BLOB, types.COMPRESSED_VARCHAR}
-)
 
 
 def _labels(raw: list[bytes] | None, charset: str | None) -> tuple[str, ...] | None:

@@ -30,6 +30,12 @@ _NAMES: Final = {
 }  # fmt: skip
 _BLOB_NAMES: Final = {1: "tiny", 2: "", 3: "medium", 4: "long"}
 _PACKED_DIGITS: Final = (0, 1, 1, 2, 2, 3, 3, 4, 4, 4)  # bytes that so many decimal digits take
+OLD_TIMES: Final = frozenset({OLD_TIMESTAMP, OLD_TIME, OLD_DATETIME})
+CHARACTER: Final = frozenset({STRING, VARCHAR, BLOB, COMPRESSED_BLOB, COMPRESSED_VARCHAR})  # have a character set
+# Bytes of MariaDB's times before MySQL 5.6's format, by the digits of their fraction (sql/field.cc, `hires`).
+_HIRES: Final = {
+    OLD_TIMESTAMP: (4, 5, 5, 6, 6, 7, 7), OLD_TIME: (3, 4, 4, 5, 5, 5, 6), OLD_DATETIME: (8, 6, 6, 7, 7, 7, 8),
+}  # fmt: skip
 _OF_THE_CATALOG: Final = frozenset({"uuid", "inet4", "inet6", "binary", "char"})
 COMPRESSED: Final = frozenset({COMPRESSED_BLOB, COMPRESSED_VARCHAR})  # MariaDB's
 
@@ -56,7 +62,7 @@ class LogColumn:
 
     @property
     def is_text(self) -> bool:
-        return self.code in (VARCHAR, STRING, BLOB, COMPRESSED_BLOB, COMPRESSED_VARCHAR)
+        return self.code in CHARACTER
 
     @property
     def is_binary(self) -> bool:
@@ -77,8 +83,6 @@ class LogColumn:
     @property
     def refusal(self) -> str | None:
         """Why it cannot be decoded yet, or None."""
-        if self.code in (OLD_TIME, OLD_TIMESTAMP, OLD_DATETIME):
-            return f"{self.type_name} in the format before MySQL 5.6"
         if self.code not in _DECODED:
             return self.type_name
         if self.catalog_name is not None and self.catalog_name not in _OF_THE_CATALOG:
@@ -102,7 +106,7 @@ class LogColumn:
             unsigned=self.unsigned,
             length=length,
             precision=self.precision if self.code == DECIMAL else None,
-            scale=self.scale if self.code in (DECIMAL, TIME, DATETIME, TIMESTAMP) else None,
+            scale=self.scale if self.code in (DECIMAL, TIME, DATETIME, TIMESTAMP, *OLD_TIMES) else None,
             charset=self.charset,
             labels=self.labels,
         )
@@ -158,6 +162,11 @@ def form(code: int, meta: bytes) -> Form:
             code, precision=precision, scale=scale, size=sum(size for size, _ in decimal_parts(precision, scale))
         )
     return _string_form(meta[0] if code == STRING else code, meta)
+
+
+def with_fraction(old: Form, digits: int) -> Form:
+    """A time in MariaDB's old format with a fraction, of which the log says nothing."""
+    return Form(old.code, scale=digits, size=_HIRES[old.code][digits])
 
 
 def decimal_parts(precision: int, scale: int) -> list[tuple[int, int]]:

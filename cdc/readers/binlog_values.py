@@ -26,6 +26,7 @@ _DIGITS: Final = (6, 7, 8)  # six digits are always kept, so they end in zeros w
 _DIGITS_OF_SUBNORMALS: Final = tuple(range(1, 9))
 _LEAST_NORMAL: Final = 2.0**-126
 _CACHED: Final = 20_000
+_OLD_TIME_OFFSET: Final = (838 * 3600 + 59 * 60 + 59 + 1) * 1_000_000
 _LARGEST: Final = 1 << 30  # of a value that was compressed
 
 
@@ -98,6 +99,46 @@ def time_value(packed: int, fraction_bytes: int) -> dt.timedelta:
     micros = (size & ((1 << 8 * fraction_bytes) - 1)) * _MICROS[fraction_bytes] if fraction_bytes else 0
     made = dt.timedelta(hours=clock >> 12 & 1023, minutes=clock >> 6 & 63, seconds=clock & 63, microseconds=micros)
     return -made if whole < 0 else made
+
+
+def old_datetime_value(packed: int, digits: int, fraction: int) -> dt.datetime | Unrepresentable:
+    """MariaDB's DATETIME before MySQL 5.6's format: decimal digits YYYYMMDDHHMMSS; with a fraction (`fraction` digits), one number that
+    counts its smallest part (sql/field.cc, Field_datetime_hires).
+    """
+    if not fraction:
+        clock, date, micros = digits % 1_000_000, digits // 1_000_000, 0
+        year, month, day = date // 10_000, date // 100 % 100, date % 100
+        hour, minute, second = clock // 10_000, clock // 100 % 100, clock % 100
+    else:
+        rest, micros = divmod(packed * 10 ** (6 - fraction), 1_000_000)
+        rest, second = divmod(rest, 60)
+        rest, minute = divmod(rest, 60)
+        rest, hour = divmod(rest, 24)
+        rest, day = divmod(rest, 32)
+        year, month = divmod(rest, 13)
+    try:
+        return dt.datetime(year, month, day, hour, minute, second, micros)  # noqa: DTZ001
+    except ValueError:
+        return _refused_date("datetime", year, month, day)
+
+
+def old_timestamp_value(packed: int, seconds: int, fraction: int) -> dt.datetime | Unrepresentable:
+    """Seconds, little-endian; with a fraction, seconds and the fraction's digits, big-endian."""
+    micros = 0
+    if fraction:
+        width = 8 * ((fraction + 1) // 2)
+        seconds, micros = packed >> width, (packed & ((1 << width) - 1)) * 10 ** (6 - fraction)
+    return EPOCH + dt.timedelta(0, seconds, micros) if seconds or micros else ZERO_TIMESTAMP
+
+
+def old_time_value(packed: int, digits: int, fraction: int) -> dt.timedelta:
+    """Decimal digits HHMMSS, signed, little-endian; with a fraction, its smallest parts, offset by the longest time, big-endian."""
+    if fraction:
+        unit = 10 ** (6 - fraction)
+        return dt.timedelta(microseconds=packed * unit - _OLD_TIME_OFFSET)
+    size = abs(digits)
+    made = dt.timedelta(hours=size // 10_000, minutes=size // 100 % 100, seconds=size % 100)
+    return -made if digits < 0 else made
 
 
 def float_value(value: float) -> float:

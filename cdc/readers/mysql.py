@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 from cdc.errors import DatongError, HaltError, TransientError
@@ -20,6 +21,7 @@ from cdc.readers.mysql_gtid import MariaDBGtids, MySQLGtids
 from cdc.readers.mysql_layouts import Layouts
 from cdc.readers.mysql_log_events import EventPlace, LogEvents
 from cdc.readers.mysql_position import Era, LogPlace, PositionWriter, Prepared, file_number, read_place
+from cdc.readers.mysql_proven_layout import proven_layout
 from cdc.readers.mysql_replay import Replay
 from cdc.readers.mysql_server import MySQLServer
 from cdc.readers.mysql_start import Start, plan_start
@@ -91,6 +93,7 @@ class MySQLReader:
             self._wanted,
             self._server.collations(),
             self._server.data_types,
+            partial(proven_layout, self._server, self._address.engine),
         )
         self._log = LogEvents(self._raw, file, offset)
         self._events = iter(self._log)

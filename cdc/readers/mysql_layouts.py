@@ -1,7 +1,8 @@
 """Which tables the log speaks of, and the decoders of their layouts, kept from event to event. Guards I6 and I8.
 
-A layout is made again whenever a table map differs from the last one of its table id, never taken from a catalog - but for MariaDB's types
-that look like binary strings in the log.
+A layout is made again whenever a table map differs from the last one of its table id. The catalog is asked only for what the log lacks: MariaDB's
+types that look like binary strings there; and, with a proof (`cdc.readers.mysql_proven_layout`), names, signs and labels in a log without full
+metadata, and the fractions of times in MariaDB's old format.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from cdc.errors import HaltError
 from cdc.readers import Wanted
@@ -19,8 +20,12 @@ from cdc.readers.binlog_events import MALFORMED, RowsHeader
 from cdc.readers.binlog_rows import row_counter, row_decoder, update_decoder
 from cdc.readers.binlog_table_map import TableMap, TableName, table_map, table_name
 from cdc.readers.binlog_types import LogColumn
+from cdc.readers.mysql_errors import RESYNC
+from cdc.readers.mysql_proven_layout import NotProvenError, Place
 from sinks.bookkeeping import PARKED_TABLE, PROGRESS_TABLE
 from transforms.tables import Engine, Table
+
+Prove: TypeAlias = Callable[[TableMap, Place | None], TableMap]  # raises NotProvenError
 
 _KEPT: Final = 2048
 _MARIADB_BINARY_TYPES: Final = (4, 16)  # lengths of inet4; uuid and inet6
@@ -46,6 +51,7 @@ class Layout:
         self._wanted: frozenset[int] = frozenset()
         self._decoders: dict[tuple[object, ...], Callable[[bytes, int], Any]] = {}
         self._refusal: HaltError | None = None
+        self.proven_in: str | None = None  # the log's file within which a proof by the catalog holds
 
     def want(self, indexes: frozenset[int]) -> None:
         self._wanted = indexes
@@ -83,7 +89,12 @@ class Layout:
         counter = self._decoders.get(images)
         if counter is None:
             counter = self._decoders[images] = row_counter(columns, images)
-        return int(counter(body, header.start))
+        try:
+            return int(counter(body, header.start))
+        except MALFORMED:
+            if self._map is None or self._map.has_sizes:
+                raise
+            return 1
 
     def _columns_of(self, header: RowsHeader) -> tuple[LogColumn, ...] | None:
         if self._map is None:
@@ -108,7 +119,7 @@ class Layout:
 
 
 class Layouts:
-    """Table ids to layouts. `catalog` asks the server for DATA_TYPEs by column, where the log cannot tell."""
+    """Table ids to layouts. `catalog` asks the server for DATA_TYPEs by column, where the log cannot tell; `prove` completes a map."""
 
     def __init__(
         self,
@@ -117,27 +128,29 @@ class Layouts:
         wanted: Wanted,
         collations: Mapping[int, str],
         catalog: Callable[[str, str], dict[str, str]],
+        prove: Prove,
     ) -> None:
         self._engine = engine
         self._wanted = wanted
         self._collations = collations
         self._catalog = catalog
+        self._prove = prove
         self._by_id: dict[int, Layout] = {}
         self._roles = dict.fromkeys(wanted.tables, Role.WANTED)
         self._roles[database, PROGRESS_TABLE] = Role.PROGRESS
         self._roles[database, PARKED_TABLE] = Role.PARKED
 
-    def layout(self, body: bytes) -> tuple[int, Layout]:
-        """The layout that a TABLE_MAP body describes. Raises one of MALFORMED."""
+    def layout(self, body: bytes, at: Place | None) -> tuple[int, Layout]:
+        """The layout that a TABLE_MAP body describes; `at` is where it stands in the log, if that is known. Raises one of MALFORMED."""
         table_id = int.from_bytes(body[:6], "little")
         known = self._by_id.get(table_id)
-        if known is None or known.raw != body:
+        if known is None or known.raw != body or (known.proven_in and (at is None or at[0] != known.proven_in)):
             if len(self._by_id) >= _KEPT:
                 self._by_id.clear()
-            known = self._by_id[table_id] = self._make(body)
+            known = self._by_id[table_id] = self._make(body, at)
         return table_id, known
 
-    def _make(self, body: bytes) -> Layout:
+    def _make(self, body: bytes, at: Place | None) -> Layout:
         name = table_name(body)
         role = self._roles.get((name.schema, name.table), Role.OTHER)
         if role is Role.OTHER:
@@ -145,9 +158,13 @@ class Layouts:
                 return Layout(name, role, body, table_map(body, self._collations, self._engine), None)
             except MALFORMED:
                 return Layout(name, role, body, None, None)
-        made = table_map(body, self._collations, self._engine)
-        made, refusal = self._checked(made, role)
+        logged = table_map(body, self._collations, self._engine)
+        made, refusal = self._completed(logged, at)
+        if refusal is None:
+            made, refusal = self._checked(made, role)
         layout = Layout(name, role, body, made, made.table(self._engine))
+        if not logged.is_whole:
+            layout.proven_in = at[0] if at is not None else "nowhere"
         if refusal is not None:
             layout.refuse(refusal)
         layout.want(self._indexes(made, role))
@@ -157,15 +174,32 @@ class Layouts:
         mapped = self._wanted.tables.get((made.schema, made.name), frozenset())
         return frozenset(i for i, c in enumerate(made.columns) if role is not Role.WANTED or c.name in mapped)
 
+    def _completed(self, made: TableMap, at: Place | None) -> tuple[TableMap, HaltError | None]:
+        """The map with what the log left out, or why the catalog does not prove it."""
+        if made.is_whole:
+            return made, None
+        try:
+            return self._prove(made, at), None
+        except NotProvenError as error:
+            why = str(error)
+        table = f"{made.schema}.{made.name}"
+        if made.has_names:
+            old = next(column for column in made.columns if column.code in types.OLD_TIMES)
+            return made, HaltError(
+                "UNSUPPORTED_TYPE",
+                f"{table}.{old.name}: a {old.type_name} in MariaDB's format before MySQL 5.6 cannot be read: the log does not have its"
+                f" fraction's size, and the catalog does not prove it ({why})",
+                f"ALTER TABLE `{made.schema}`.`{made.name}` FORCE (with mysql56_temporal_format = ON), then {RESYNC}",
+            )
+        return made, HaltError(
+            "LOG_METADATA",
+            f"{table}: the log holds no column names here (binlog_row_metadata was not FULL), and the catalog does not prove them: {why}",
+            f"SET GLOBAL binlog_row_metadata = 'FULL', then {RESYNC}",
+        )
+
     def _checked(self, made: TableMap, role: Role) -> tuple[TableMap, HaltError | None]:
         """The map with what only the catalog knows, and why its rows cannot be decoded, if so."""
         table = f"{made.schema}.{made.name}"
-        if not made.has_names:
-            return made, HaltError(
-                "LOG_METADATA",
-                f"{table}: the log holds no column names here (binlog_row_metadata was not FULL)",
-                "SET GLOBAL binlog_row_metadata = 'FULL', then run `datong resync` for this channel",
-            )
         mapped = self._wanted.tables.get((made.schema, made.name), frozenset()) if role is Role.WANTED else frozenset()
         missing = sorted(mapped - {column.name for column in made.columns})
         if missing:
@@ -207,4 +241,4 @@ class Layouts:
                 f"GRANT SELECT ON `{made.schema}`.`{made.name}` to Datong's user; or the column is gone: correct the mapping",
             )
         columns = tuple(replace(c, catalog_name=known[c.name]) if c.name in doubtful else c for c in made.columns)
-        return TableMap(made.schema, made.name, columns, made.has_names, made.primary_key)
+        return replace(made, columns=columns)

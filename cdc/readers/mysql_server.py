@@ -143,6 +143,20 @@ class MySQLServer:
             )
         )
 
+    def log_place(self) -> tuple[str, int]:
+        """The log's end: file and offset."""
+        rows = self._rows(self._log_status_statement())
+        if not rows:
+            raise HaltError("LOG_OFF", f"{self._address}: the binary log is off", "start the server with log_bin")
+        return str(rows[0][0]), int(rows[0][1])
+
+    def log_sizes(self) -> list[tuple[str, int]]:
+        return [(file.name, file.size) for file in self.log_files()]
+
+    def ask(self, statement: str) -> Sequence[tuple[Any, ...]]:
+        """Run a reading statement as it stands, with `%` as it is."""
+        return self._rows(statement)
+
     def data_types(self, schema: str, table: str) -> dict[str, str]:
         """Column name -> DATA_TYPE, as the catalog has it now."""
         return {

@@ -161,7 +161,8 @@ class Transactions:
     def _table_map(self, body: bytes, place: EventPlace) -> None:
         if self._open is None:
             self._outside(place)
-        table_id, layout = self._layouts.layout(body)
+        at = (place.file, place.start) if self._open.read_again is None else None  # else it stands before its place
+        table_id, layout = self._layouts.layout(body, at)
         self._open.tables[table_id] = layout
 
     def _rows(self, body: bytes, place: EventPlace) -> None:
