@@ -40,6 +40,10 @@ _OF_THE_CATALOG: Final = frozenset({"uuid", "inet4", "inet6", "binary", "char"})
 COMPRESSED: Final = frozenset({COMPRESSED_BLOB, COMPRESSED_VARCHAR})  # MariaDB's
 
 
+class UnknownTypeError(ValueError):
+    """A column of a type that no server we know has: neither it nor what follows it can be found in a row."""
+
+
 @dataclass(frozen=True, slots=True)
 class LogColumn:
     """A column as a table map describes it. `length` in bytes; `scale` also counts a time type's fractional digits.
@@ -129,14 +133,14 @@ class Form:
 
 
 def metadata_size(code: int) -> int:
-    """How many bytes of a table map's metadata belong to a column of this code. Raises ValueError for an unknown code."""
+    """How many bytes of a table map's metadata belong to a column of this code. Raises UnknownTypeError."""
     if code in _BLOBS or code in (FLOAT, DOUBLE, TIMESTAMP, DATETIME, TIME):
         return 1
     if code in (VARCHAR, COMPRESSED_VARCHAR, BIT, DECIMAL, VAR_STRING, STRING, ENUM, SET):
         return 2
     if code in _FIXED:
         return 0
-    raise ValueError(f"column type {code} is unknown")
+    raise UnknownTypeError(f"column type {code} is unknown")
 
 
 def form(code: int, meta: bytes) -> Form:

@@ -180,11 +180,18 @@ def uuid_value(data: bytes) -> uuid.UUID:
 
 
 def inet4_value(data: bytes) -> str:
-    return inet4_text(data.ljust(4, b"\0"))
+    return inet4_text(_padded(data, 4))
 
 
 def inet6_value(data: bytes) -> str:
-    return inet6_text(data.ljust(16, b"\0"))
+    return inet6_text(_padded(data, 16))
+
+
+def _padded(data: bytes, size: int) -> bytes:
+    """Trailing zeros are not in the log."""
+    if len(data) > size:
+        raise ValueError(f"an address of {len(data)} bytes")
+    return data.ljust(size, b"\0")
 
 
 def decompressed(data: bytes) -> bytes:

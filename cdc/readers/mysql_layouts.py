@@ -158,7 +158,12 @@ class Layouts:
                 return Layout(name, role, body, table_map(body, self._collations, self._engine), None)
             except MALFORMED:
                 return Layout(name, role, body, None, None)
-        logged = table_map(body, self._collations, self._engine)
+        try:
+            logged = table_map(body, self._collations, self._engine)
+        except types.UnknownTypeError as error:
+            layout = Layout(name, role, body, None, None)
+            layout.refuse(_unknown_type(name, error))
+            return layout
         made, refusal = self._completed(logged, at)
         if refusal is None:
             made, refusal = self._checked(made, role)
@@ -242,3 +247,11 @@ class Layouts:
             )
         columns = tuple(replace(c, catalog_name=known[c.name]) if c.name in doubtful else c for c in made.columns)
         return replace(made, columns=columns)
+
+
+def _unknown_type(name: TableName, error: types.UnknownTypeError) -> HaltError:
+    return HaltError(
+        "UNSUPPORTED_TYPE",
+        f"{name.schema}.{name.table}: {error}, and the columns after it cannot be found in a row",
+        "take the table out of the mappings, or change the column's type",
+    )
