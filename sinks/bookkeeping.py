@@ -85,4 +85,7 @@ def record_text(header: TransactionHeader) -> str:
 
 def read_record_text(text: str | bytes) -> RecordText:
     """Read `record_text` back. Raises msgspec.DecodeError: whoever wrote that message, it was not us."""
-    return _DECODER.decode(text)
+    try:
+        return _DECODER.decode(text)
+    except RecursionError:
+        raise msgspec.DecodeError("nested too deeply") from None

@@ -6,6 +6,7 @@ the format says. Formats: MySQL's libs/mysql/binlog/event, MariaDB's knowledge b
 
 from __future__ import annotations
 
+import re
 import struct
 import uuid
 import zlib
@@ -41,6 +42,7 @@ STANDALONE, PREPARED_XA, COMPLETED_XA = 1, 64, 128  # flags of MariaDB's GTID ev
 
 _INFLATED_LIMIT: Final = 1 << 30
 _CHECKSUM_SIZE: Final = 4
+_FILE_NAME: Final = re.compile(r"[^\0/]{1,255}\.[0-9]{1,18}")
 _TIMESTAMP_MASK: Final = (1 << 55) - 1
 _u32: Final = struct.Struct("<I").unpack_from
 _gtid: Final = struct.Struct("<B16sq").unpack_from
@@ -99,7 +101,10 @@ def exactly(body: bytes, at: int, size: int) -> bytes:
 
 def rotate(body: bytes) -> tuple[str, int]:
     """The next file and the offset in it."""
-    return body[8:].decode("utf-8"), int.from_bytes(exactly(body, 0, 8), "little")
+    offset, file = int.from_bytes(exactly(body, 0, 8), "little"), body[8:].decode("utf-8")
+    if _FILE_NAME.fullmatch(file) is None:
+        raise ValueError("not the name of a binary log")
+    return file, offset
 
 
 def format_description(body: bytes) -> FormatDescription:

@@ -216,6 +216,8 @@ class MySQLReader:
                 transactions.event(*event)
             except events.MALFORMED as error:
                 raise self._corrupt(error) from error
+            except HaltError as error:
+                raise self._placed(error) from None
             except StopIteration:
                 raise TransientError(f"{self._address}: the log's stream has ended") from None
             if len(parts.done) != handed_out:
@@ -229,6 +231,12 @@ class MySQLReader:
                 if self._clock() > deadline:
                     return False
                 until_clock = _EVENTS_BETWEEN_CLOCKS
+
+    def _placed(self, error: HaltError) -> HaltError:
+        """The same with the place: what only speaks of a layout does not know it."""
+        if self._log is None or self._log.file in error.what:
+            return error
+        return HaltError(error.code, f"{error.what} (after {self._log.file}:{self._log.offset})", error.mend)
 
     def _corrupt(self, error: Exception) -> HaltError:
         place = f"{self._log.file}:{self._log.offset}" if self._log else "its start"

@@ -15,6 +15,7 @@ Intervals: TypeAlias = list[list[int]]  # [first, last], both inclusive, ascendi
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _TAG: Final = re.compile(r"[a-z_][a-z0-9_]{0,31}")
+_LARGEST: Final = (1 << 63) - 2  # MySQL's GNO_END is the first that is none (sql/rpl_gtid.h)
 _MARIADB_GTID: Final = re.compile(r"(\d+)-(\d+)-(\d+)")
 
 
@@ -42,7 +43,7 @@ class MySQLGtids:
                 origin = f"{first}:{item}"
                 continue
             low, _, high = item.partition("-")
-            if not low.isdecimal() or (high and not high.isdecimal()) or int(high or low) < int(low):
+            if not low.isdecimal() or (high and not high.isdecimal()) or not int(low) <= int(high or low) <= _LARGEST:
                 raise ValueError(f"not an interval of a GTID set: {item[:80]!r}")
             self._add_interval(origin, int(low), int(high or low))
 

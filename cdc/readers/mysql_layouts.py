@@ -22,12 +22,13 @@ from cdc.readers.binlog_table_map import TableMap, TableName, table_map, table_n
 from cdc.readers.binlog_types import LogColumn
 from cdc.readers.mysql_errors import RESYNC
 from cdc.readers.mysql_proven_layout import NotProvenError, Place
-from sinks.bookkeeping import PARKED_TABLE, PROGRESS_TABLE
+from sinks.bookkeeping import PARKED_TABLE, PROGRESS_COLUMNS, PROGRESS_TABLE
 from transforms.tables import Engine, Table
 
 Prove: TypeAlias = Callable[[TableMap, Place | None], TableMap]  # raises NotProvenError
 
 _KEPT: Final = 2048
+_PARKED_NEEDED: Final = frozenset(("deployment", "target", "id", "entity", "key_text"))
 _MARIADB_BINARY_TYPES: Final = (4, 16)  # lengths of inet4; uuid and inet6
 
 
@@ -176,8 +177,14 @@ class Layouts:
         return layout
 
     def _indexes(self, made: TableMap, role: Role) -> frozenset[int]:
-        mapped = self._wanted.tables.get((made.schema, made.name), frozenset())
-        return frozenset(i for i, c in enumerate(made.columns) if role is not Role.WANTED or c.name in mapped)
+        needed = self._needed(made, role)
+        return frozenset(i for i, c in enumerate(made.columns) if c.name in needed)
+
+    def _needed(self, made: TableMap, role: Role) -> frozenset[str]:
+        """The columns without which the table's rows cannot be read: the mapped ones, and of ours those that capture looks at."""
+        if role is Role.WANTED:
+            return self._wanted.tables[made.schema, made.name]
+        return frozenset(PROGRESS_COLUMNS) if role is Role.PROGRESS else _PARKED_NEEDED
 
     def _completed(self, made: TableMap, at: Place | None) -> tuple[TableMap, HaltError | None]:
         """The map with what the log left out, or why the catalog does not prove it."""
@@ -205,7 +212,7 @@ class Layouts:
     def _checked(self, made: TableMap, role: Role) -> tuple[TableMap, HaltError | None]:
         """The map with what only the catalog knows, and why its rows cannot be decoded, if so."""
         table = f"{made.schema}.{made.name}"
-        mapped = self._wanted.tables.get((made.schema, made.name), frozenset()) if role is Role.WANTED else frozenset()
+        mapped = self._needed(made, role)
         missing = sorted(mapped - {column.name for column in made.columns})
         if missing:
             return made, HaltError(

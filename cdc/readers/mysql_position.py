@@ -105,7 +105,7 @@ def read_place(position: Position) -> LogPlace:
     try:
         place = _DECODER.decode(position.native)
         consistent = place.offset >= 0 and place.era.order(place.file, place.offset) == position.order
-    except (msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         consistent = False
     if not consistent:
         raise HaltError(

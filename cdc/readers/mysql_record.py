@@ -40,11 +40,10 @@ class RecordRows:
                 continue
             source = str(row["source"])
             if self._header is None or source != LEASE_SOURCE:
-                self._header = (int(row["epoch"]), str(row["token"]), int(row["row_count"]))
+                self._header = (_number(row["epoch"]), str(row["token"]), _number(row["row_count"]))
             if source != LEASE_SOURCE:
-                self._progress[source] = ProgressRow(
-                    source, int(row["position"]), int(row["row_end"]), bool(row["complete"]), int(row["hlc"])
-                )
+                position, end, complete, hlc = map(_number, (row["position"], row["row_end"], row["complete"], row["hlc"]))
+                self._progress[source] = ProgressRow(source, position, end, bool(complete), hlc)
 
     def record(self) -> ApplyRecord | None:
         """None where no row was this deployment's and target's."""
@@ -53,6 +52,13 @@ class RecordRows:
         epoch, token, rows = self._header
         progress = tuple(self._progress.values())
         return ApplyRecord(self._wanted.deployment, self._wanted.target, epoch, token, rows, progress)
+
+
+def _number(value: object) -> int:
+    """Raises ValueError: someone has changed the table, or the event is corrupt."""
+    if not isinstance(value, int):
+        raise ValueError("a row of our own tables has a value of an unexpected type")  # noqa: TRY004 - one of MALFORMED
+    return value
 
 
 def parked_keys(

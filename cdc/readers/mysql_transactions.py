@@ -69,10 +69,12 @@ class Transactions:
             events.QUERY: self._query,
             events.QUERY_COMPRESSED: self._query,
             events.XID: self._xid,
-            events.GTID: self._mysql_gtid,
-            events.ANONYMOUS_GTID: self._mysql_gtid,
-            events.GTID_TAGGED: self._mysql_gtid,
-            events.MARIADB_GTID: self._mariadb_gtid,
+            # Each server's own: the other's would speak of another kind of GTID set.
+            **(
+                {events.MARIADB_GTID: self._mariadb_gtid}
+                if isinstance(gtids, MariaDBGtids)
+                else dict.fromkeys((events.GTID, events.ANONYMOUS_GTID, events.GTID_TAGGED), self._mysql_gtid)
+            ),
             events.ANNOTATE: self._annotation,
             events.XA_PREPARE: self._xa_prepare,
             events.EXECUTE_LOAD_QUERY: self._load_query,

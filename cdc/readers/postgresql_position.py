@@ -52,7 +52,7 @@ def read_native(position: Position) -> NativePosition:
     """Read `Position.native` back. Raises ValueError where it is not of this form or does not fit the order."""
     try:
         native = _DECODER.decode(position.native)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"not a position of a PostgreSQL log: {error}") from None
     if lsn_number(native.lsn) != position.order:
         raise ValueError(f"a position whose LSN {native.lsn} is not its order {position.order}")

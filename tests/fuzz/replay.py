@@ -18,8 +18,8 @@ from cdc.errors import DatongError, HaltError, TransientError
 from cdc.readers import ReaderOptions, Wanted, mysql, postgresql_reader
 from cdc.readers.mysql import MySQLReader
 from cdc.readers.mysql_server import LogEnd, LogFile, ServerFacts
-from cdc.readers.postgresql_catalog import SlotFacts, TypeFacts
 from cdc.readers.postgresql_catalog import ServerFacts as PostgreSQLServerFacts
+from cdc.readers.postgresql_catalog import SlotFacts, TypeFacts
 from cdc.readers.postgresql_reader import PostgreSQLReader
 from sinks.connections import Address
 from tests.fuzz.record import CORPUS, DEPLOYMENT, TARGET
