@@ -92,6 +92,9 @@ def _replay_events(corpus: Corpus, events: list[bytes]) -> Outcome:
         log_files=lambda: [LogFile(file, offset)],
         collations=lambda: {int(number): name for number, name in said["collations"].items()},
         data_types=lambda _schema, _table: dict(said["data_types"]),
+        ask=lambda _statement: [],
+        log_place=lambda: (file, offset),
+        log_sizes=list,
         close=lambda: None,
     )
     plain = mysql.BinlogStream
