@@ -42,7 +42,9 @@ class RecordRows:
             if self._header is None or source != LEASE_SOURCE:
                 self._header = (_number(row["epoch"]), str(row["token"]), _number(row["row_count"]))
             if source != LEASE_SOURCE:
-                position, end, complete, hlc = map(_number, (row["position"], row["row_end"], row["complete"], row["hlc"]))
+                position, end, complete, hlc = map(
+                    _number, (row["position"], row["row_end"], row["complete"], row["hlc"])
+                )
                 self._progress[source] = ProgressRow(source, position, end, bool(complete), hlc)
 
     def record(self) -> ApplyRecord | None:
