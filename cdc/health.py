@@ -20,6 +20,7 @@ SILENT_IS_RED_AFTER_SECONDS: Final = 4.0  # red has to show within 5 s of the la
 RETRYING_IS_DOWN_AFTER_SECONDS: Final = 5.0
 FIRST_BEAT_WITHIN_SECONDS: Final = 20.0  # a process has to start an interpreter and connect before its first beat
 UNSTABLE_AFTER_CRASHES: Final = 3
+SLOT_UNRESERVED: Final = 2.0  # of the gauge source_slot_wal_status (PostgreSQL)
 
 _RANK: Final[dict[Status, int]] = {"ok": 0, "degraded": 1, "down": 2}
 
@@ -156,6 +157,8 @@ def _judge_moving(view: RoleView, facts: RoleFacts, max_lag: float) -> RoleHealt
         reasons.append(f"{facts.parked} parked")
     if facts.lag_seconds > max_lag:
         reasons.append(f"{facts.lag_seconds:.0f} s behind, more than health.max_lag ({max_lag:.0f} s)")
+    if facts.numbers.get("source_slot_wal_status") == SLOT_UNRESERVED:
+        reasons.append("the server may remove the log that the replication slot still needs (max_slot_wal_keep_size)")
     if view.crashes >= UNSTABLE_AFTER_CRASHES:
         reasons.append(f"crashed {view.crashes} times in a row, the last time: {view.exit_reason}")
     return RoleHealth(facts.state, "degraded" if reasons else "ok", "; ".join(reasons) or facts.reason)

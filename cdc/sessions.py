@@ -114,6 +114,7 @@ def open_capture(
             wanted_columns(enabled, address),
             part_rows=configuration.apply.max_transaction_rows,
             ignore_truncate=frozenset(truncates_ignored(enabled, address)),
+            keys=key_columns(enabled, address),
         )
         options = ReaderOptions(
             server_id=server_id(configuration.deployment, channel),
@@ -261,6 +262,15 @@ def wanted_columns(mappings: list[MappingSpec], address: Address) -> dict[tuple[
     for spec in mappings:
         name = table_of(spec, address)
         columns[name] = columns.get(name, frozenset()) | spec.read_columns
+    return columns
+
+
+def key_columns(mappings: list[MappingSpec], address: Address) -> dict[tuple[str, str], frozenset[str]]:
+    """The columns that find a row, of all mappings of a table."""
+    columns: dict[tuple[str, str], frozenset[str]] = {}
+    for spec in mappings:
+        name = table_of(spec, address)
+        columns[name] = columns.get(name, frozenset()) | set(spec.key)
     return columns
 
 

@@ -21,6 +21,7 @@ class Wanted:
     `deployment` and `target` (this channel's name) tell our own apply transactions from others. `part_rows` and `part_bytes`
     bound a part. `columns`, where given for a table, names the mapped columns: only a column of these may halt the channel
     by its type; others that cannot be decoded are ABSENT.
+    `keys`, where given for a table, are the columns that find its rows: what the log must name of a row that changes or goes.
     A TRUNCATE of a wanted table halts the channel at its place, or is a notice alone where the table is in `ignore_truncate`.
     """
 
@@ -30,6 +31,7 @@ class Wanted:
     part_rows: int = 10_000
     part_bytes: int = 8 << 20
     ignore_truncate: frozenset[tuple[str, str]] = frozenset()
+    keys: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

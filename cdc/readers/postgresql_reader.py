@@ -55,7 +55,7 @@ class PostgreSQLReader:
         self._options = options
         self._catalog = Catalog(address)
         self._notices: list[Notice] = []
-        self._relations = Relations({**wanted.tables, **TABLES_OF_OURS}, self._catalog, self._notices)
+        self._relations = Relations({**wanted.tables, **TABLES_OF_OURS}, self._catalog, self._notices, wanted.keys)
         self._stream: ReplicationStream | None = None
         self._transactions: Transactions | None = None
         self._frames: Iterator[bytes] = iter(())
@@ -118,6 +118,9 @@ class PostgreSQLReader:
         head = self._catalog.head(self.slot)
         retained = 0 if head.restart_lsn is None else head.flush_lsn - head.restart_lsn
         gauges = {"source_slot_active": float(head.active), "source_slot_wal_status": _WAL_STATUS.get(head.status, 4.0)}
+        gauges["source_spilled_bytes"] = float(
+            self._transactions.spilled_bytes if self._transactions is not None else 0
+        )
         return LogHead(head.flush_lsn, retained, f"{head.restart_text} ({head.status})", gauges)
 
     def close(self) -> None:

@@ -21,12 +21,16 @@ from transforms.tables import Column, Table
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A relation as it is at this place of the log; `index_of` its columns by name."""
+    """A relation as it is at this place of the log; `index_of` its columns by name.
+
+    `unkeyed`: columns of the mapping's key that the replica identity leaves out, so that updates and deletes do not say of which row.
+    """
 
     oid: int
     table: Table
     rows: RowDecoder
     index_of: Mapping[str, int]
+    unkeyed: frozenset[str] = frozenset()
 
 
 class TypeSource(Protocol):
@@ -45,8 +49,10 @@ class Relations:
         wanted: Mapping[tuple[str, str], Collection[str]],
         source: TypeSource,
         notices: list[Notice],
+        keys: Mapping[tuple[str, str], frozenset[str]] | None = None,
     ) -> None:
         self._wanted = wanted
+        self._keys = keys or {}
         self._source = source
         self._notices = notices
         self._tables: dict[tuple[str, str], Table] = {}  # the last seen; outlives a reconnect
@@ -85,7 +91,10 @@ class Relations:
         self._tables[name] = table
         index_of = {column.name: index for index, column in enumerate(table.columns)}
         decoders = RowDecoder(relation, [decode for decode, _ in read], [inline for _, inline in read])
-        return Layout(relation.oid, table, decoders, index_of)
+        identity = {column.name for column in relation.columns if column.is_key}
+        # Without any the server itself refuses updates and deletes of a published table.
+        unkeyed = self._keys.get(name, frozenset()) - identity if identity else frozenset[str]()
+        return Layout(relation.oid, table, decoders, index_of, unkeyed)
 
     def layout_anew(self, relation: Relation, lsn: int) -> Layout | None:
         """The same with types asked again: an enum got a label, which the server does not announce."""

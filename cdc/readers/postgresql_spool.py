@@ -58,12 +58,9 @@ class Spool:
         self._memory_bytes = memory_bytes
         self._held: dict[int, _Held] = {}
         self._block: _Held | None = None
+        self.in_block = False
         self._in_memory = 0
         self.spilled_bytes = 0  # on disk at present
-
-    @property
-    def in_block(self) -> bool:
-        return self._block is not None
 
     def start(self, xid: int, *, first: bool) -> None:
         if self._block is not None:
@@ -72,12 +69,12 @@ class Spool:
             raise ProtocolError(f"a block of transaction {xid} that does not fit those before it")
         if first:
             self._held[xid] = _Held()
-        self._block = self._held[xid]
+        self._block, self.in_block = self._held[xid], True
 
     def stop(self) -> None:
         if self._block is None:
             raise ProtocolError("a STREAM STOP outside of any block")
-        self._block = None
+        self._block, self.in_block = None, False
         self._bound()
 
     def add(self, frame: bytes) -> None:
@@ -120,7 +117,7 @@ class Spool:
     def close(self) -> None:
         for xid in list(self._held):
             self._forget(xid)
-        self._block = None
+        self._block, self.in_block = None, False
 
     def _messages(self, xid: int) -> Iterator[bytes]:
         held = self._held[xid]

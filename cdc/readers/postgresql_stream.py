@@ -26,6 +26,8 @@ from sinks.connections import Address, connect_postgresql
 
 _CHUNK_FRAMES: Final = 500
 _CHUNK_BYTES: Final = 1 << 20
+_FLOW_FRAMES: Final = 8
+_BREATH: Final = 0.0003  # seconds
 _ANSWER_SECONDS: Final = 10.0
 _LONGEST_WAIT: Final = 0.5  # of one look at the socket: frames may be in libpq's buffer without it
 _MICROSECONDS: Final = 1_000_000
@@ -51,6 +53,7 @@ class ReplicationStream:
         self._thread: threading.Thread | None = None
         self._failure: DatongError | None = None
         self._confirmed = 0
+        self._flow = 0  # how many looks in a row found some frames, yet not a full chunk
         self.silent_seconds = 0.0  # spent waiting for the server since it last said anything
 
     def identify(self) -> tuple[str, int, int]:
@@ -71,8 +74,12 @@ class ReplicationStream:
     def receive(self, max_wait: float) -> list[bytes]:
         """Answer the frames that are there, some hundred at most; [] if none came within `max_wait` seconds."""
         deadline = time.monotonic() + max_wait
+        if self._flow > 1:
+            # A busy server sends row by row: to take each as it comes costs more than to decode it.
+            time.sleep(_BREATH)
         while True:
             frames = self._drain()
+            self._flow = self._flow + 1 if _FLOW_FRAMES <= len(frames) < _CHUNK_FRAMES else 0
             if frames:
                 self.silent_seconds = 0.0
                 return frames

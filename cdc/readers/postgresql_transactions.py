@@ -23,6 +23,7 @@ from cdc.model import LogPart, Position, RowChange
 from cdc.readers import LogBatch, Notice, Wanted
 from cdc.readers import pgoutput as pg
 from cdc.readers.pgoutput import MESSAGE_AT, XID_SIZE, ProtocolError, lsn_text
+from cdc.readers.postgresql_errors import RESYNC, quoted
 from cdc.readers.postgresql_open import OpenTransaction
 from cdc.readers.postgresql_position import NativePosition
 from cdc.readers.postgresql_records import PARKED, PROGRESS
@@ -133,22 +134,22 @@ class Transactions:
             ) from None  # fmt: skip
 
     def _take_in(self, frame: bytes) -> None:
-        if frame[:1] == b"k":
+        if frame[:1] == b"w":
+            kind = pg.message_kind(frame)
+            handler = self._handlers.get(kind) or self._known(kind)
+            if not self._spool.in_block or kind == pg.STREAM_STOP:
+                handler(kind, frame, MESSAGE_AT)
+            elif kind not in _IN_BLOCK:
+                raise ProtocolError(f"a message of kind {chr(kind)!r} within a block")
+            elif kind != pg.ORIGIN:  # which has no transaction's number
+                self._spool.add(frame)
+        elif frame[:1] == b"k":
             alive = pg.read_keepalive(frame)
             # Frames are taken in order: all that commits before this place has been taken, unless it is still coming.
             if self._open is None and not self._spool.in_block and alive.wal_end > self.reached:
                 self.reached = alive.wal_end
-            return
-        if frame[:1] != b"w":
+        else:
             raise ProtocolError("a frame is neither data nor a keep-alive")
-        kind = pg.message_kind(frame)
-        handler = self._known(kind)
-        if not self._spool.in_block or kind == pg.STREAM_STOP:
-            handler(kind, frame, MESSAGE_AT)
-        elif kind not in _IN_BLOCK:
-            raise ProtocolError(f"a message of kind {chr(kind)!r} within a block")
-        elif kind != pg.ORIGIN:  # which has no transaction's number
-            self._spool.add(frame)
 
     def _known(self, kind: int) -> Callable[[int, bytes, int], None]:
         handler = self._handlers.get(kind)
@@ -254,7 +255,7 @@ class Transactions:
         self._layouts[oid] = layout
         for kind in _OPS:
             key = bytes((kind,)) + oid.to_bytes(4, "big")
-            if layout is None or oid in self._progress or oid in self._parked:
+            if layout is None or oid in self._progress or oid in self._parked or (layout.unkeyed and kind != pg.INSERT):
                 self._plans.pop(key, None)
             else:
                 self._plans[key] = layout, kind
@@ -277,8 +278,20 @@ class Transactions:
                 self._plans_now = {}
         elif oid in self._parked:
             opened.take_parked(kind, data, at, layout)
-        else:
+        elif opened.is_own:
             opened.echo_rows += 1
+        else:
+            raise self._without_key(layout)
+
+    def _without_key(self, layout: Layout) -> HaltError:
+        table, missing = layout.table, ", ".join(sorted(layout.unkeyed))
+        return HaltError(
+            "REPLICA_IDENTITY",
+            f"a row of {table} was changed or deleted at {self._place()}, and the log does not say which: its replica identity leaves"
+            f" out {missing}",
+            f"run ALTER TABLE {quoted(table.schema, table.name)} REPLICA IDENTITY FULL; it holds for what is written from then on."
+            f" For what was written before, {RESYNC}",
+        )
 
     def _on_wanted(self, plan: tuple[Layout, int], data: bytes, at: int) -> None:
         opened = self._open

@@ -74,11 +74,13 @@ class Log:
         part_rows: int = 10_000,
         publish: bool = True,
         ignore_truncate: bool = False,
+        key: str | None = None,
     ) -> PostgreSQLReader:
         """A reader of `tables`: name -> mapped columns; its publication is made by its own statements."""
         mapped = {("public", t): frozenset(c.split()) for t, c in tables.items()}
         ignored = frozenset(mapped) if ignore_truncate else frozenset[tuple[str, str]]()
-        wanted = Wanted(self.deployment, "c", mapped, part_rows=part_rows, ignore_truncate=ignored)
+        keys = dict.fromkeys(mapped, frozenset({key})) if key is not None else {}
+        wanted = Wanted(self.deployment, "c", mapped, part_rows=part_rows, ignore_truncate=ignored, keys=keys)
         reader = PostgreSQLReader(address or self.address(), wanted, options or ReaderOptions())
         self._stack.callback(reader.close)
         if publish:
@@ -373,6 +375,47 @@ def test_an_unchanged_toast_value_is_absent_or_filled_never_null(log: Log, ident
     assert updated.after is not None
     assert inserted.after[1] == "表" * 350_000
     assert updated.after[1] is ABSENT if identity == "DEFAULT" else updated.after[1] == "表" * 350_000
+
+
+@pytest.mark.parametrize("statement", ["UPDATE t SET v = 'x'", "DELETE FROM t"])
+@pytest.mark.parametrize(("identity", "key"), [("USING INDEX t_code", "id"), ("DEFAULT", "code")])
+def test_a_row_that_changes_and_is_not_named_by_the_mappings_key_halts(
+    log: Log, identity: str, key: str, statement: str
+) -> None:
+    log.execute("CREATE TABLE t (id int PRIMARY KEY, code text NOT NULL, v text)")
+    log.execute("CREATE UNIQUE INDEX t_code ON t (code)")
+    log.execute(f"ALTER TABLE t REPLICA IDENTITY {identity}")
+    reader = log.opened({"t": "id code v"}, key=key)
+    log.execute("INSERT INTO t VALUES (1, 'a', NULL)")
+    (inserted,) = log.rows(reader)
+    assert inserted.after == (1, "a", None)
+    log.execute(statement)
+    with pytest.raises(
+        HaltError, match=rf'REPLICA_IDENTITY: .* leaves out {key} - .*"public"\."t" REPLICA IDENTITY FULL'
+    ):
+        log.read_until(reader, lambda _parts: False)
+
+
+@pytest.mark.parametrize("identity", ["DEFAULT", "FULL"])
+def test_an_unchanged_toast_value_is_absent_or_filled_when_the_key_changes_or_the_row_comes_again(
+    log: Log, identity: str
+) -> None:
+    log.execute("CREATE TABLE t (id int PRIMARY KEY, big text, v int)")
+    log.execute("ALTER TABLE t ALTER COLUMN big SET STORAGE EXTERNAL")
+    log.execute(f"ALTER TABLE t REPLICA IDENTITY {identity}")
+    reader = log.opened({"t": "id big v"}, key="id")
+    big = "x" * 100_000
+    log.execute(f"INSERT INTO t VALUES (1, '{big}', 1)")
+    log.execute("UPDATE t SET id = 2")
+    log.execute("UPDATE t SET big = NULL")
+    log.transaction("DELETE FROM t", f"INSERT INTO t VALUES (2, '{big}', 3)", "UPDATE t SET v = 4")
+    _, moved, emptied, deleted, again, updated = log.rows(reader)
+    kept = ABSENT if identity == "DEFAULT" else big
+    before = (1, ABSENT, ABSENT) if identity == "DEFAULT" else (1, big, 1)
+    assert (moved.before, moved.after) == (before, (2, kept, 1))
+    assert emptied.after == (2, None, 1)
+    assert deleted.before == ((2, ABSENT, ABSENT) if identity == "DEFAULT" else (2, None, 1))
+    assert (again.after, updated.after) == ((2, big, 3), (2, kept, 4))
 
 
 # --- transactions ---------------------------------------------------------------------------------------------------
