@@ -30,7 +30,12 @@ def judge(view: RoleView, *dependencies: Dependency, reload_error: str = "") -> 
         (RoleView(facts("halted", reason="SLOT_LOST: gone - resync")), "down", "halted", "SLOT_LOST: gone - resync"),
         (RoleView(facts("paused")), "degraded", "paused", "paused"),
         (RoleView(facts("idle", numbers={"source_slot_wal_status": 1.0})), "ok", "idle", ""),
-        (RoleView(facts("idle", numbers={"source_slot_wal_status": 2.0})), "degraded", "idle", "the server may remove the log"),
+        (
+            RoleView(facts("idle", numbers={"source_slot_wal_status": 2.0})),
+            "degraded",
+            "idle",
+            "the server may remove the log",
+        ),
         (RoleView(facts("retrying", retrying_since=NOW - 4.9, reason="refused")), "degraded", "retrying", "refused"),
         (RoleView(facts("retrying", retrying_since=NOW - 5, reason="refused")), "down", "retrying", "refused"),
         (RoleView(facts("retrying", state_since=NOW - 9)), "down", "retrying", "retrying"),
