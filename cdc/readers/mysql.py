@@ -108,6 +108,7 @@ class MySQLReader:
             probe=self._options.probe,
             prepared=prepared,
             read_again=self._read_again,
+            look_back=self._look_back,
         )
         reached = self._transactions.boundary
         if start.other_server:
@@ -175,6 +176,11 @@ class MySQLReader:
     def _read_again(self, prepared: Prepared, gtids: str, place: EventPlace) -> None:
         if self._log is not None and self._replay is not None:
             self._log.insert(self._replay.events(prepared, gtids, place))
+
+    def _look_back(self, before: EventPlace, xid: str) -> Prepared | None:
+        ours = file_number(before.file)
+        files = [file.name for file in self._server.log_files() if file_number(file.name) <= ours]
+        return self._replay.find(xid, files, before) if self._replay is not None else None
 
     def _first_file(self) -> str:
         """A dump begins with a made-up ROTATE that names the file, or with the error why there will be none."""

@@ -73,7 +73,7 @@ class OpenTransaction:
     def adopt(self, prepared: OpenTransaction) -> None:
         """Take the rows of a transaction that was prepared, and what they say."""
         self.first, self.next, self.size, self.echo_rows = 0, prepared.next, prepared.size, prepared.echo_rows
-        self.identity, self.record = prepared.identity, prepared.record
+        self.record = prepared.record
         self.rows, self.parked = prepared.rows, prepared.parked
 
 

@@ -5,7 +5,9 @@ It must be found where it was, under its name, whole; anything else halts the ch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from cdc.errors import TransientError
 from cdc.readers import binlog_events as events
@@ -15,7 +17,10 @@ from cdc.readers.mysql_log_events import EventPlace, LogEvents, PlacedEvent
 from cdc.readers.mysql_position import Prepared
 from sinks.connections import Address
 
-_SECOND_SERVER_ID = 1 << 31  # a replica with our own id would be taken for us, and end our stream
+_SEARCH_SECONDS: Final = 15.0
+_SEARCHED_FILES: Final = 4
+LOG_START: Final = 4  # behind a file's magic number
+_SECOND_SERVER_ID: Final = 1 << 31  # a replica with our own id would be taken for us, and end our stream
 
 
 class Replay:
@@ -63,6 +68,25 @@ class Replay:
                     break
         self.close()
 
+    def find(self, xid: str, files: Sequence[str], before: EventPlace) -> Prepared | None:
+        """Where the transaction of that name was prepared last, of `files`, the latest of which holds `before`.
+
+        None: not in the latest few of them, or not found in time (a capture that says nothing for long counts as hung).
+        """
+        until = time.monotonic() + _SEARCH_SECONDS
+        for file in reversed(files[-_SEARCHED_FILES:]):
+            stream = BinlogStream(self._address, self._heartbeat)
+            try:
+                stream.prepare(self._server_id)
+                stream.deadline = until
+                stream.dump_from(file, LOG_START, self._server_id, annotations=False)
+                found = _prepared_in(LogEvents(stream.events(), file, LOG_START), file, xid, before)
+            finally:
+                stream.close()
+            if found is not None or time.monotonic() > until:
+                return found
+        return None
+
     def _dump(self, stream: BinlogStream, prepared: Prepared, gtids: str) -> None:
         mariadb = self._address.engine == "mariadb"
         if prepared.file and prepared.start <= LARGEST_SHORT_OFFSET:
@@ -81,6 +105,24 @@ class Replay:
             )
 
 
+def _prepared_in(log: LogEvents, file: str, xid: str, before: EventPlace) -> Prepared | None:
+    found: Prepared | None = None
+    start, gtid = 0, ""
+    for event in log:
+        if event is None:
+            return None
+        body, at = event
+        if at.kind == events.ROTATE and at.end != at.start:
+            break  # the file's end
+        if at.file == before.file and at.start >= before.start:
+            break
+        if at.kind in _GTIDS:
+            start, gtid = at.start, "" if at.kind == events.ANONYMOUS_GTID else _gtid_of(body, at)
+        elif at.kind == events.XA_PREPARE and events.xa_prepare(body) == (False, xid):
+            found = Prepared(xid, file, start, gtid)
+    return found
+
+
 def _gtid_of(body: bytes, place: EventPlace) -> str:
     if place.kind == events.MARIADB_GTID:
         number, domain, _flags = events.mariadb_gtid(body)
@@ -89,8 +131,8 @@ def _gtid_of(body: bytes, place: EventPlace) -> str:
     return f"{found.origin}:{found.number}"
 
 
-_GTIDS = frozenset({events.GTID, events.ANONYMOUS_GTID, events.GTID_TAGGED, events.MARIADB_GTID})
-_AROUND = frozenset({
+_GTIDS: Final = frozenset({events.GTID, events.ANONYMOUS_GTID, events.GTID_TAGGED, events.MARIADB_GTID})
+_AROUND: Final = frozenset({
     events.ROTATE, events.FORMAT_DESCRIPTION, events.PREVIOUS_GTIDS, events.GTID_LIST, events.BINLOG_CHECKPOINT,
     events.START_ENCRYPTION, events.HEARTBEAT, events.HEARTBEAT_2, events.STOP,
 })  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, NoReturn
 
 from cdc.errors import HaltError
@@ -48,8 +49,11 @@ class Transactions:
         probe: Callable[[str], None],
         prepared: Iterable[Prepared] = (),
         read_again: Callable[[Prepared, str, EventPlace], None],
+        look_back: Callable[[EventPlace, str], Prepared | None],
     ) -> None:
-        """`prepared`: XA transactions that are not decided. `read_again` puts the rows of one behind the event at hand."""
+        """`prepared`: XA transactions that are not decided. `read_again` puts the rows of one behind the event at hand; `look_back`
+        finds one by its name, before a place.
+        """
         self._wanted = wanted
         self._layouts = layouts
         self._writer = writer
@@ -61,6 +65,7 @@ class Transactions:
         self._may_repeat = held is not None
         self._prepared = PreparedTransactions(prepared)
         self._read_again = read_again
+        self._look_back = look_back
         writer.set_prepared(self._prepared.text)
         self.parts = Parts(wanted, self._beginning)
         self.notices: list[Notice] = []
@@ -153,7 +158,7 @@ class Transactions:
     def _annotation(self, body: bytes, _place: EventPlace) -> None:
         """MariaDB: the statement that wrote the rows that follow; the first one of a transaction may hold our comment."""
         opened = self._open
-        if opened is None or opened.comment_seen:
+        if opened is None or opened.comment_seen or opened.is_xa or opened.read_again is not None:
             return
         opened.comment_seen = True
         if not opened.rows_seen:
@@ -221,7 +226,9 @@ class Transactions:
         if statement is Statement.BEGIN:
             self._begin(found.thread_id, place)
         elif statement is Statement.XA_START:
-            self._begin(found.thread_id, place).is_xa = opened is None or opened.read_again is None
+            started = self._begin(found.thread_id, place)
+            # Ours are never XA, and its session's number may be another session's, of ours, by the time it commits.
+            started.identity, started.is_xa = "", started.read_again is None
         elif statement is Statement.XA_END:
             pass
         elif statement is Statement.XA_DECISION:
@@ -294,7 +301,7 @@ class Transactions:
     def _decided(self, text: str, opened: OpenTransaction, place: EventPlace) -> None:
         xid = xid_of(text)
         if not opened.passed and "ROLLBACK" not in text[:_XA_VERB].upper():
-            known = self._prepared.find(xid, f"{place.file}:{place.start}")
+            known = self._prepared.find(xid, f"{place.file}:{place.start}", partial(self._look_back, place))
             kept = self._prepared.cached(xid)
             if kept is not None:
                 opened.adopt(kept)

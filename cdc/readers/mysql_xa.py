@@ -5,14 +5,14 @@ go on (I7: what is still needed of the log is named in them), a restart of ours 
 at XA COMMIT the rows are read again from their place. The rows of small ones are kept as well, as a cache, so that the usual case needs
 no second reading. The change has the order of XA COMMIT.
 
-A prepared transaction without rows of wanted tables is held by its name alone: a name that comes to XA COMMIT and was never prepared before our eyes
-is then a reason to halt, never to pass over rows that we do not know.
+A prepared transaction without rows of wanted tables is held by its name alone. A name that comes to XA COMMIT and was never prepared before our eyes
+(it was when we came) is looked for in the latest log files; not found, it is a reason to halt, never to pass over rows that we do not know.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
@@ -65,13 +65,13 @@ class PreparedTransactions:
             if sum(sizes) <= _CACHED_BYTES and sum(counts) <= _CACHED_ROWS:
                 self._cached[prepared.xid] = rows
 
-    def find(self, xid: str, where: str) -> Prepared:
-        """Raises HaltError XA_UNKNOWN."""
-        found = self._places.get(xid)
+    def find(self, xid: str, where: str, look_back: Callable[[str], Prepared | None]) -> Prepared:
+        """Raises HaltError XA_UNKNOWN. `look_back`: where the log has a transaction that was prepared before we came."""
+        found = self._places.get(xid) or look_back(xid)
         if found is None:
             raise HaltError(
                 "XA_UNKNOWN",
-                f"an XA transaction that was prepared before this log was first read commits at {where}; its rows are not known",
+                f"an XA transaction commits at {where} that was prepared long before this log was first read; its rows are not known",
                 RESYNC,
             )
         return found

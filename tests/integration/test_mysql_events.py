@@ -176,14 +176,20 @@ def test_xa_outlives_a_restart_of_the_reader_and_of_the_server(own_server: MySQL
     assert ids_of(parts) == [3, 1, 4]
 
 
-def test_an_xa_transaction_that_was_prepared_before_the_first_start_halts_at_its_commit(db: MySQLDatabase) -> None:
-    early = f"{db.name[-8:]}early"
-    run(db, *xa(early, "INSERT INTO t VALUES (1, 'a')"))
-    reader = reader_of(db, "t")
+def test_an_xa_transaction_that_was_prepared_before_the_first_start_is_looked_for(db: MySQLDatabase) -> None:
+    """Found in the latest log files; where it is not there, its XA COMMIT halts."""
+    far, near = f"{db.name[-8:]}far", f"{db.name[-8:]}near"
+    run(db, *xa(far, "INSERT INTO t VALUES (1, 'a')"))
+    run(db, *["FLUSH BINARY LOGS"] * 4)
+    run(db, *xa(near, "INSERT INTO t VALUES (2, 'a'), (3, 'b')"))
+    run(db, "FLUSH BINARY LOGS")
+    reader = reader_of(db, "t", part_rows=1)
     reader.open(None)
-    run(db, "INSERT INTO t VALUES (2, 'x')")
-    decide(db, "COMMIT", early)
-    read_parts(reader, until_id(2))
+    run(db, "INSERT INTO t VALUES (4, 'x')")
+    decide(db, "COMMIT", near)
+    run(db, "INSERT INTO t VALUES (5, 'x')")
+    decide(db, "COMMIT", far)
+    assert ids_of(read_parts(reader, until_id(5))) == [4, 2, 3, 5]
     error = halted(reader)
     reader.close()
     assert error.code == "XA_UNKNOWN"

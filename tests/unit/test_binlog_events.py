@@ -57,10 +57,11 @@ def query(text: bytes) -> bytes:
 
 def transactions(known: str = "") -> Transactions:
     wanted = Wanted("house", "shop", {("shop", "t"): frozenset({"id"})})
-    layouts = Layouts("mysql", "shop", wanted, {}, lambda _schema, _table: {})
+    layouts = Layouts("mysql", "shop", wanted, {}, lambda _schema, _table: {}, lambda made, _place: made)
     return Transactions(
         wanted, layouts, PositionWriter(SERVER, None, Era()), MySQLGtids(known), file="binlog.000001", offset=4, held=None,
         probe=lambda _point: None, read_again=lambda *_arguments: None,
+        look_back=lambda _before, _xid: None,
     )  # fmt: skip
 
 
@@ -215,7 +216,7 @@ def test_positions_carry_what_is_prepared() -> None:
     again.forget("X'62',X'63',7")
     assert again.text == ""
     with pytest.raises(HaltError, match="XA_UNKNOWN"):
-        again.find("X'61',X'',1", "binlog.000003:4")
+        again.find("X'61',X'',1", "binlog.000003:4", lambda _xid: None)
 
 
 def test_too_many_prepared_transactions_halt() -> None:
