@@ -19,6 +19,7 @@ import pytest
 from cdc.demo.servers import PostgreSQL, certificates
 from cdc.errors import HaltError, TransientError
 from cdc.faults import InjectedFaultError
+from cdc.health import SLOT_UNRESERVED
 from cdc.model import LogPart, ParkedKey, Position, ProgressRow, RowChange
 from cdc.readers import LogBatch, Notice, ReaderOptions, Wanted
 from cdc.readers.pgoutput import lsn_number
@@ -594,6 +595,38 @@ def test_a_mapped_column_that_goes_halts_there_after_what_was_before_it(log: Log
     assert [row.after for row in log.rows(edited)] == [(2,)]
 
 
+def test_a_renamed_column_halts_where_it_is_mapped_and_reading_goes_on_under_its_new_name(log: Log) -> None:
+    log.execute("CREATE TABLE t (id int PRIMARY KEY, v int, w int)")
+    reader = log.opened({"t": "id v"})
+    log.execute("INSERT INTO t VALUES (1, 10, 100)")
+    log.execute("ALTER TABLE t RENAME COLUMN w TO unmapped")
+    log.execute("INSERT INTO t VALUES (2, 20, 200)")
+    log.execute("ALTER TABLE t RENAME COLUMN v TO renamed")
+    log.execute("INSERT INTO t VALUES (3, 30, 300)")
+    seen: list[LogPart] = []
+    with pytest.raises(HaltError, match=r"SCHEMA_CHANGED: table public\.t has no column v at 0/"):
+        log.read_until(reader, lambda parts: bool(seen.extend(parts)))
+    reader.close()
+    log.free(reader)
+    last = {part.order: part for part in seen}
+    assert [row.after for part in last.values() for row in part.rows] == [(1, 10, ABSENT), (2, 20, ABSENT)]
+    assert [notice.event for notice in log.notices] == ["column_gone", "column_new"]
+    edited = log.reader({"t": "id renamed"})
+    edited.open(list(last.values())[-1].resume)
+    assert [row.after for row in log.rows(edited)] == [(3, 30, ABSENT)]
+
+
+def test_enum_labels_that_are_renamed_or_reordered_in_the_stream_never_shift(log: Log) -> None:
+    log.execute("CREATE TYPE mood AS ENUM ('sad', 'ok')")
+    log.execute("CREATE TABLE t (id int PRIMARY KEY, v mood)")
+    reader = log.opened({"t": "id v"})
+    log.execute("INSERT INTO t VALUES (1, 'sad'), (2, 'ok')")
+    log.execute("ALTER TYPE mood RENAME VALUE 'sad' TO 'blue'")
+    log.execute("ALTER TYPE mood ADD VALUE 'first' BEFORE 'blue'")
+    log.execute("INSERT INTO t VALUES (3, 'blue'), (4, 'ok'), (5, 'first')")
+    assert [row.after for row in log.rows(reader)] == [(1, "sad"), (2, "ok"), (3, "blue"), (4, "ok"), (5, "first")]
+
+
 def test_enum_labels_and_types_that_come_later_are_asked_again(log: Log) -> None:
     log.execute("CREATE TYPE mood AS ENUM ('sad')")
     log.execute("CREATE TABLE t (id int PRIMARY KEY, v mood)")
@@ -742,7 +775,7 @@ def test_another_server_another_timeline_and_a_place_ahead_halt(log: Log) -> Non
 
 def test_an_invalidated_slot_and_other_settings_of_a_server_halt_by_name() -> None:
     with server_folder() as folder:
-        options = {"max_slot_wal_keep_size": "1MB", "min_wal_size": "32MB", "max_wal_size": "32MB"}
+        options = {"max_slot_wal_keep_size": "1MB"}
         with PostgreSQL(folder / "pg", options=options) as server, contextlib.ExitStack() as stack:
             log = Log(PostgreSQLDatabase(server, "postgres"), stack)
             log.deployment = "dep"
@@ -750,6 +783,8 @@ def test_an_invalidated_slot_and_other_settings_of_a_server_halt_by_name() -> No
             for _ in range(4):
                 log.execute("SELECT pg_switch_wal()")
                 log.execute("INSERT INTO t SELECT coalesce(max(id), 0) + 1 FROM t")
+            await_that(lambda: log.slot(reader, "wal_status") == "unreserved", message="the slot to be unreserved")
+            assert reader.head().gauges["source_slot_wal_status"] == SLOT_UNRESERVED
             log.execute("CHECKPOINT")
             await_that(lambda: log.slot(reader, "wal_status") == "lost", message="the slot to be lost")
             with pytest.raises(HaltError, match=r"SLOT_LOST: .* was invalidated"):
@@ -957,3 +992,38 @@ def test_a_server_that_shuts_down_is_not_held_up_by_what_is_unconfirmed(reading:
         parts = log.read_until(reader, lambda parts: any(part.last for part in parts))
         assert sum(len(part.rows) for part in parts) == 20000
         reader.close()
+
+
+def test_a_server_that_is_killed_and_comes_back_is_read_on_without_a_loss() -> None:
+    with server_folder() as folder, PostgreSQL(folder / "pg") as server, contextlib.ExitStack() as stack:
+        log = Log(PostgreSQLDatabase(server, "postgres"), stack)
+        log.deployment = "dep"
+        log.execute("CREATE TABLE t (id int PRIMARY KEY, v text)")
+        log.execute("ALTER SYSTEM SET logical_decoding_work_mem = '64kB'")
+        log.execute("SELECT pg_reload_conf()")
+        reader = log.opened({"t": "id v"})
+        log.execute("INSERT INTO t VALUES (0, 'a')")
+        (before,) = log.read_until(reader, bool)
+        reader.confirm(before.resume)
+        log.execute("INSERT INTO t SELECT n, repeat('x', 100) FROM generate_series(1, 3000) n")
+        with contextlib.closing(server.connect()) as lost:
+            lost.execute("BEGIN")
+            lost.execute("INSERT INTO t SELECT n, repeat('y', 100) FROM generate_series(5000, 8000) n")
+            server.kill()
+        with pytest.raises(TransientError):
+            while True:
+                reader.read(0.1)
+        with pytest.raises(TransientError, match="cannot connect"):
+            reader.open(before.resume)
+        server.start()
+        await_that(lambda: _opens(reader, before.resume), message="the reader to reconnect")
+        log.session.close()
+        log.session = stack.enter_context(connect_postgresql(log.address()))
+        log.execute("INSERT INTO t VALUES (4000, 'b')")
+        rows = [row.after for part in log.read_until(reader, _holds(4000)) for row in part.rows]
+        assert [row[0] for row in rows if row is not None] == [*range(1, 3001), 4000]
+        reader.close()
+
+
+def _holds(number: int) -> Callable[[list[LogPart]], bool]:
+    return lambda parts: any(row.after is not None and row.after[0] == number for part in parts for row in part.rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -145,3 +146,21 @@ def test_a_prepared_transaction_comes_once_at_its_commit_whatever_restarts_in_be
     assert len({part.order for part in prepared}) == 1
     assert meanwhile.order < prepared[0].order < after.order
     assert [row.after for row in after.rows] == [(-2, "x", 0)]
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("streaming", [True, False], ids=["streamed", "after its commit"])
+def test_a_transaction_of_a_million_rows_is_read_within_300_mb(log: Log, streaming: bool) -> None:
+    log.execute(f"ALTER DATABASE {log.database.name} SET logical_decoding_work_mem = '64MB'")
+    log.execute(f"ALTER DATABASE {log.database.name} SET wal_sender_timeout = '5s'")
+    reader = log.opened({"t": "id v w"}, options=ReaderOptions(streaming=streaming))
+    log.execute("INSERT INTO t SELECT n, repeat('x', 170), n FROM generate_series(1, 1000000) n")
+    rows = peak = 0
+    while rows < 1_000_000:
+        parts = reader.read(0.2).parts
+        rows += sum(len(part.rows) for part in parts)
+        assert not parts or parts[-1].rows[-1].index == rows - 1
+        peak = max(peak, int(Path("/proc/self/statm").read_text().split()[1]) * 4096)
+    assert peak < 300 << 20
+    log.execute(f"ALTER DATABASE {log.database.name} RESET wal_sender_timeout")

@@ -145,3 +145,63 @@ def test_random_and_damaged_messages_raise_only_our_own_error() -> None:
                 refused += 1
     assert refused > 1000
     assert accepted > 1000
+
+
+VALUES: dict[str, list[bytes]] = {
+    "int8": [b"0", b"-9223372036854775808", b"x"],
+    "text": [b"", "表😀".encode(), b"a" * 300, b"\xff"],
+    "bpchar": [b"a  ", b"  "],
+    "numeric": [b"1.50", b"-0.000", b"NaN", b"Infinity", b"1" * 40, b"?"],
+    "float8": [b"0.1", b"NaN", b"-Infinity", b"-0", b""],
+    "bool": [b"t", b"f", b"true"],
+    "date": [b"2024-02-29", b"2024-02-30", b"infinity", b"0044-03-15 BC", b"10000-01-01", b"20240229"],
+    "timestamp": [b"2024-02-29 01:02:03.5", b"-infinity", b"0044-03-15 00:00:00 BC", b"10000-01-01 00:00:00", b"2024-01-01 00:00:00+00"],
+    "timestamptz": [b"2024-02-29 01:02:03.5+00", b"infinity", b"0044-03-15 00:00:00+00 BC", b"2024-01-01 00:00:00", b"2024-01-01 00:00:00+05:45"],
+    "uuid": [b"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", b"no"],
+}  # fmt: skip
+
+
+def test_generated_decoders_say_what_the_careful_ones_say() -> None:
+    seed = secrets.randbits(32)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    usual = refused = 0
+    for _ in range(300):
+        names = [rng.choice(sorted(VALUES)) for _ in range(rng.randrange(1, 9))]
+        columns = [(f"c{i}", 25) for i in range(len(names))]
+        relation = pg.read_relation(frames.relation(9, "public", "t", columns, keys=["c0"], identity="f"))
+        decoders = [DECODERS[name] if rng.random() < 0.8 else None for name in names]
+        fast = RowDecoder(relation, decoders, [INLINE.get(name) for name in names])
+
+        def cell(name: str, usual: float) -> frames.Cell:
+            kind = rng.random()
+            return (
+                None
+                if kind < 0.1
+                else frames.UNCHANGED
+                if kind < 0.15
+                else rng.choice(VALUES[name][: 1 if rng.random() < usual else 99])
+            )
+
+        for _ in range(10):
+            new, old = ([cell(name, 0.9) for name in names] for _ in range(2))
+            old = [rng.choice((a, b)) for a, b in zip(new, old, strict=True)]
+            frame = rng.choice([
+                frames.insert(9, new), frames.update(9, new), frames.update(9, new, old=old), frames.delete(9, old),
+                frames.update(9, new, old=old, kind="K"), frames.delete(9, old, kind="K"),
+            ])  # fmt: skip
+            op = chr(frame[pg.MESSAGE_AT])
+            one = {"I": fast.insert, "U": fast.update, "D": fast.delete}[op]
+            other = {"I": fast._careful_insert, "U": fast._careful_update, "D": fast._careful_delete}[op]
+            try:
+                expected = repr(other(frame, pg.MESSAGE_AT))
+            except ProtocolError as error:
+                with pytest.raises(ProtocolError) as caught:
+                    one(frame)
+                assert str(caught.value) == str(error)
+                refused += 1
+            else:
+                assert repr(one(frame)) == expected
+                usual += 1
+    assert usual > 500
+    assert refused > 20
