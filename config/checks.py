@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from config.identities import identity_problems, identity_spec, people_problems, reference_problems, referred
 from config.models import ChannelConfig, ColumnConfig, Document, EntityConfig, FieldConfig, MappingConfig
 from config.values import is_loopback
 from transforms import check_mapping
@@ -18,7 +19,7 @@ from transforms.fields import field_problems
 from transforms.specs import ColumnSpec, EntitySpec, FieldSpec, MappingSpec, TransformSpec
 
 _CONFLICTS: Final = "it comes with conflict rules"
-_IDENTITIES: Final = "it comes with identities"
+SHORTEST_KEY: Final = 16
 
 
 def not_built(what: str, comes_with: str) -> str:
@@ -56,7 +57,7 @@ def check(document: Document, names: Names) -> list[Problem]:
     return [
         *_service(document),
         *_channels(document.channels),
-        *(problem for name, entity in document.entities.items() for problem in _entity(name, entity, names)),
+        *(p for name, entity in document.entities.items() for p in _entity(name, entity, names, document.entities)),
         *_conflicts(document, names),
         *_mappings(document, names),
     ]
@@ -65,8 +66,8 @@ def check(document: Document, names: Names) -> list[Problem]:
 def _service(document: Document) -> Iterator[Problem]:
     if document.change_log.kind == "kafka":
         yield Problem("change_log.kind", "kafka is not built yet: use redis")
-    if document.store.key is not None:
-        yield Problem("store.key", not_built("a key that seals identifiers", _IDENTITIES))
+    if document.store.key is not None and len(document.store.key.get_secret_value()) < SHORTEST_KEY:
+        yield Problem("store.key", f"has fewer than {SHORTEST_KEY} characters")
     if document.admin.token is None and not is_loopback(document.admin.host):
         yield Problem(
             "admin.token", f"is needed: admin.listen {document.admin.listen} is reachable from other machines"
@@ -92,12 +93,10 @@ def known_zone(name: str) -> bool:
     return True
 
 
-def _entity(name: str, entity: EntityConfig, names: Names) -> Iterator[Problem]:
+def _entity(name: str, entity: EntityConfig, names: Names, entities: Mapping[str, EntityConfig]) -> Iterator[Problem]:
     path = f"entities.{name}"
     if entity.identity is not None:
-        yield Problem(
-            f"{path}.identity", not_built("identity", "it comes with identities, until then give the entity a key")
-        )
+        yield from identity_problems(path, entity, names.fields.get(name, frozenset()))
     elif not entity.key:
         yield Problem(f"{path}.key", "is missing: name the fields that identify one of them")
     if len(set(entity.key)) != len(entity.key):
@@ -107,12 +106,13 @@ def _entity(name: str, entity: EntityConfig, names: Names) -> Iterator[Problem]:
             yield Problem(f"{path}.key", f"no field '{key}' in entity '{name}'{did_you_mean(key, entity.fields)}")
     for field_name, field in entity.fields.items():
         yield from _field(f"{path}.fields.{field_name}", field_name, field)
+        if field.type == "reference":
+            yield from reference_problems(
+                f"{path}.fields.{field_name}", field_name, field, entity, entities, names.entities
+            )
 
 
 def _field(path: str, name: str, field: FieldConfig) -> Iterator[Problem]:
-    if field.type == "reference":
-        yield Problem(path, not_built("type reference", _IDENTITIES))
-        return
     if field.merge is not None:
         yield Problem(f"{path}.merge", not_built("merge", _CONFLICTS))
     if field.owner is not None:
@@ -147,6 +147,7 @@ def _mappings(document: Document, names: Names) -> Iterator[Problem]:
                 f"entity '{mapping.entity}' is mapped in channel '{mapping.channel}' by {first} already: one mapping each",
             )
         yield from _columns(path, mapping, document.entities.get(mapping.entity), names)
+        yield from people_problems(path, mapping, document)
         spec = mapping_spec(name, mapping, document)
         if spec is not None:
             yield from check_mapping(spec)
@@ -223,9 +224,11 @@ def field_spec(name: str, field: FieldConfig, *, key: Iterable[str] = ()) -> Fie
     )
 
 
-def entity_spec(name: str, entity: EntityConfig) -> EntitySpec:
-    fields = tuple(field_spec(field_name, field, key=entity.key) for field_name, field in entity.fields.items())
-    return EntitySpec(name, tuple(entity.key), fields)
+def entity_spec(name: str, entity: EntityConfig, entities: Mapping[str, EntityConfig]) -> EntitySpec:
+    fields = tuple(
+        field_spec(field_name, referred(field, entities), key=entity.key) for field_name, field in entity.fields.items()
+    )
+    return EntitySpec(name, tuple(entity.key), fields, identity_spec(entity.identity))
 
 
 def mapping_spec(name: str, mapping: MappingConfig, document: Document) -> MappingSpec | None:
@@ -242,10 +245,13 @@ def mapping_spec(name: str, mapping: MappingConfig, document: Document) -> Mappi
         engine=channel.engine,
         schema=schema or None,
         table=table,
-        entity=entity_spec(mapping.entity, entity),
+        entity=entity_spec(mapping.entity, entity, document.entities),
         direction=mapping.direction,
         columns=tuple(_column_spec(column, config) for column, config in mapping.columns.items()),
-        key=tuple(column_of[key] for key in entity.key if key in column_of),
+        key=tuple(column_of[key] for key in entity.key if key in column_of)
+        if entity.identity is None
+        else tuple(mapping.key or ()),
+        match=tuple(mapping.match),
         time_zone=channel.time_zone,
         enabled=mapping.enabled,
         on_error=mapping.on_error,

@@ -71,7 +71,7 @@ def parse(text: str, environment: Mapping[str, str]) -> Configuration:
     return Configuration(
         document,
         tuple(spec for spec in specs if spec is not None),
-        tuple(entity_spec(name, entity) for name, entity in document.entities.items()),
+        tuple(entity_spec(name, entity, document.entities) for name, entity in document.entities.items()),
         frozenset(interpolation.files),
         frozenset(_secrets(document, interpolation)),
     )

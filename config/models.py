@@ -24,7 +24,7 @@ from config.values import (
     parse_store_url,
     split_listen,
 )
-from transforms.specs import Direction, EntitySpec, FieldTypeName, MappingSpec
+from transforms.specs import Direction, EntitySpec, FieldTypeName, IdentifierKind, MappingSpec
 from transforms.tables import Engine
 
 Scalar = bool | int | float | str | None
@@ -71,11 +71,12 @@ class RedisConfig(Section):
 class StoreConfig(Section):
     """The hub store. `url`: sqlite:///var/datong.db by default, postgresql://... where several machines share it.
 
-    `key` seals identifiers at rest (comes with identities).
+    `key` (16 characters or more) seals identifiers at rest. `cache` (100000): how many people each process, and Redis, remembers.
     """
 
     url: Annotated[SecretStr, BeforeValidator(parse_store_url)] = SecretStr("sqlite:///var/datong.db")
     key: SecretStr | None = None
+    cache: PositiveInt = 100_000
 
 
 class AdminConfig(Section):
@@ -167,12 +168,23 @@ class ChannelConfig(Section):
 
 
 class IdentityConfig(Section):
-    """Who a row is about (comes with identities)."""
+    """Who a row is about. `by`: fields, strongest first. `block`: values that identify nobody. `max_rows`: of more rows with one
+    identifier it identifies nobody. `scope`: field -> the field that its value is unique within. `kinds`: field -> phone, email or
+    verbatim, where its name does not tell. `region` (CN): of phone numbers without a country.
+    """
 
     by: list[FieldName] = Field(min_length=1)
     block: list[str] = []
     max_rows: PositiveInt | None = None
-    scope: dict[str, str] = {}
+    scope: dict[FieldName, FieldName] = {}
+    kinds: dict[FieldName, IdentifierKind] = {}
+    region: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] = "CN"
+
+    @field_validator("block", mode="before")
+    @classmethod
+    def _as_text(cls, written: object) -> object:
+        """A number that was written without quotes is what was written."""
+        return [str(v) if isinstance(v, int) else v for v in written] if isinstance(written, list) else written
 
 
 Policy = Literal["latest", "priority", "max", "min", "manual"]
@@ -242,7 +254,10 @@ class SetValues(Section):
 
 
 class MappingConfig(Section):
-    """A table of a channel, its entity, and which column is which field."""
+    """A table of a channel, its entity, and which column is which field.
+
+    `match` (people): unique columns by which a row that is there already is found before one is created.
+    """
 
     channel: str
     table: Annotated[str, Field(min_length=1, max_length=193)]
@@ -250,6 +265,7 @@ class MappingConfig(Section):
     enabled: bool = True
     direction: Direction = "both"
     key: list[ColumnName] | None = None
+    match: list[ColumnName] = []
     columns: dict[ColumnName, ColumnConfig] = Field(min_length=1)
     on_insert: dict[ColumnName, Scalar] = {}
     where: dict[ColumnName, Scalar] = {}

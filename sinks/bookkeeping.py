@@ -15,6 +15,9 @@ from sinks.contract import Progress, TransactionHeader
 
 PROGRESS_TABLE: Final = "datong_progress"
 PARKED_TABLE: Final = "datong_parked"
+LINKS_TABLE: Final = (
+    "datong_identity"  # only where people are written: a new row's key, in the transaction that made it
+)
 LEASE_SOURCE: Final = ""
 LEASE_TOKEN: Final = "lease"  # noqa: S105 - of a transaction that only raises the epoch: no change is in it, no guard record for it
 MESSAGE_PREFIX: Final = "datong"  # of PostgreSQL's logical messages and MariaDB's comments, with bookkeeping `none`
@@ -57,6 +60,16 @@ CREATE_POSTGRESQL: Final = (
     # A DELETE in the log then carries entity and key_text, which capture needs.
     f"ALTER TABLE public.{PARKED_TABLE} REPLICA IDENTITY FULL",
 )
+
+CREATE_LINKS_MYSQL: Final = f"""CREATE TABLE IF NOT EXISTS `{LINKS_TABLE}` (
+  `deployment` VARCHAR(64) NOT NULL, `target` VARCHAR(64) NOT NULL, `person` BIGINT NOT NULL,
+  `entity` VARCHAR(64) NOT NULL, `local_key` TEXT NOT NULL,
+  PRIMARY KEY (`deployment`, `target`, `person`)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin"""
+CREATE_LINKS_POSTGRESQL: Final = f"""CREATE TABLE IF NOT EXISTS public.{LINKS_TABLE} (
+  deployment varchar(64) NOT NULL, target varchar(64) NOT NULL, person bigint NOT NULL,
+  entity varchar(64) NOT NULL, local_key text NOT NULL,
+  PRIMARY KEY (deployment, target, person))"""
 
 
 class RecordLine(msgspec.Struct, array_like=True):

@@ -182,6 +182,51 @@ class SinkOptions:
     alive: Callable[[], None] = field(default=lambda: None)
 
 
+@dataclass(frozen=True, slots=True)
+class NewLink:
+    """A person's row that an apply transaction made: `local_key` is the packed key that only this deployment reads."""
+
+    person: int
+    entity: str
+    local_key: str
+
+
+class PeopleSink(Protocol):
+    """What writing people needs besides `Sink`, over the same connection (`Sink.people`)."""
+
+    def prepare(self) -> list[str]:
+        """Create datong_identity where it is missing; answer the statements that were run. Raises Halt with those that are needed."""
+        ...
+
+    def create(
+        self, writes: Sequence[RowWrite], key_columns: tuple[str, ...], *, single: bool = False
+    ) -> list[tuple[ChannelValue, ...] | None]:
+        """Insert rows and answer the keys that the server gave them, in order; None where it does not tell.
+
+        The writes hold no key columns. One round trip for many. Raises Rejected with `ref`; with `single` there is one write,
+        tried within a savepoint.
+        """
+        ...
+
+    def look_up(
+        self, table: Table, by: tuple[str, ...], keys: Sequence[tuple[ChannelValue, ...]], wanted: tuple[str, ...]
+    ) -> list[tuple[ChannelValue, ...]]:
+        """The columns `by` and then `wanted` of the rows that hold one of `keys`; integers, texts and UUIDs only."""
+        ...
+
+    def keep(self, links: Sequence[NewLink]) -> None:
+        """Keep links in the open transaction."""
+        ...
+
+    def drop(self, people: Sequence[int]) -> None:
+        """Forget links that the hub store holds, in the open transaction."""
+        ...
+
+    def kept(self, deployment: str, target: str) -> list[NewLink]:
+        """The links that the hub store may not hold yet."""
+        ...
+
+
 class Sink(Protocol):
     """One connection to one channel's database, for writing. Not thread-safe. READ COMMITTED, session settings pinned."""
 
@@ -195,6 +240,10 @@ class Sink(Protocol):
 
     def describe(self, schema: str | None, table: str) -> Table | None:
         """Read a table's columns and keys from the catalog; None if it does not exist."""
+        ...
+
+    def people(self) -> PeopleSink:
+        """The same connection, for writing people."""
         ...
 
     def prepare(self) -> list[str]:

@@ -27,6 +27,7 @@ from sinks.contract import (
     Transient,
 )
 from sinks.mysql_catalog import read_mysql_table
+from sinks.mysql_people import MySQLPeople
 from sinks.mysql_session import Answer, MySQLSession, Statement
 from sinks.mysql_statements import DataStatement, Dialect, TablePlan, insert_one, lock_row, statements, update
 from sinks.runs import Pack, runs
@@ -81,6 +82,9 @@ class MySQLSink:
     def describe(self, schema: str | None, table: str) -> Table | None:
         found = read_mysql_table(self._open().ask, self._address.engine, schema, table)
         return found.table if found else None
+
+    def people(self) -> MySQLPeople:
+        return MySQLPeople(self._open, self._in_transaction_with_tables, self._plan, lambda: self._dialect)
 
     def prepare(self) -> list[str]:
         return bookkeeping.prepare(self._open()) if self._has_tables else []

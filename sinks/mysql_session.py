@@ -34,12 +34,15 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`affected` counts matched rows (FOUND_ROWS). `changed` is the server's own count where it gives one."""
+    """`affected` counts matched rows (FOUND_ROWS). `changed` is the server's own count where it gives one. `generated`: the
+    AUTO_INCREMENT value of an insert, 0 where there is none.
+    """
 
     affected: int
     rows: Sequence[Sequence[Any]]
     changed: int | None
     warnings: int
+    generated: int = 0
 
 
 class MySQLSession:
@@ -114,7 +117,13 @@ class MySQLSession:
         with self._sorted(where, single=single):
             self._connection._read_query_result()  # type: ignore[attr-defined]  # noqa: SLF001
         result: Any = self._connection._result  # type: ignore[attr-defined]  # noqa: SLF001
-        return Answer(result.affected_rows, result.rows or (), _changed(result.message), result.warning_count)
+        return Answer(
+            result.affected_rows,
+            result.rows or (),
+            _changed(result.message),
+            result.warning_count,
+            result.insert_id or 0,
+        )
 
     def _more(self) -> bool:
         result: Any = self._connection._result  # type: ignore[attr-defined]  # noqa: SLF001

@@ -25,6 +25,7 @@ from sinks.contract import (
     Transient,
 )
 from sinks.postgresql_catalog import read_postgresql_table
+from sinks.postgresql_people import PostgreSQLPeople
 from sinks.postgresql_session import Answer, PostgreSQLSession, Query
 from sinks.postgresql_statements import DataQuery, TablePlan, statements
 from sinks.runs import Pack, runs
@@ -69,6 +70,9 @@ class PostgreSQLSink:
     def describe(self, schema: str | None, table: str) -> Table | None:
         found = read_postgresql_table(self._open().ask, schema, table)
         return found.table if found else None
+
+    def people(self) -> PostgreSQLPeople:
+        return PostgreSQLPeople(self._open, self._in_transaction_with_tables, self._plan)
 
     def prepare(self) -> list[str]:
         return bookkeeping.prepare(self._open()) if self._has_tables else []

@@ -22,6 +22,7 @@ from transforms.constants import Constant, constants, opposite
 from transforms.conversions import conversion
 from transforms.fields import FieldCodec, compose, field_codec
 from transforms.kinds import PYTHON_CLASS, Step
+from transforms.local_keys import local_field
 from transforms.registry import NO_DEFAULT, Context, TransformRefusedError
 from transforms.specs import ColumnSpec, FieldSpec, MappingSpec
 from transforms.tables import Column, Table
@@ -48,16 +49,29 @@ def compile_mapping(spec: MappingSpec, table: Table, *, capture: bool, apply: bo
         except (ColumnRefusedError, TransformRefusedError) as error:
             problems.append(Problem(at, str(error)))
     problems.extend(Problem(f"{path}.key", message) for message in _key_problems(spec, table, apply))
+    key: tuple[ColumnCodec, ...] = ()
+    if spec.entity.identity is not None and not problems:
+        try:
+            key = tuple(local_codec(table, column, zone) for column in spec.key or table.primary_key)
+        except ColumnRefusedError as error:
+            problems.append(Problem(f"{path}.key", str(error)))
     rules = _rules(spec, table, path, problems, apply=apply)
     if problems:
         raise MappingRefusedError(problems)
-    return CompiledMapping(
-        spec,
-        table,
-        tuple(codecs[column_spec.column] for column_spec in spec.columns),
-        tuple(codecs[column] for column in spec.key),
-        **rules,
-    )
+    if spec.entity.identity is None:
+        key = tuple(codecs[column] for column in spec.key)
+    return CompiledMapping(spec, table, tuple(codecs[column_spec.column] for column_spec in spec.columns), key, **rules)
+
+
+def local_codec(table: Table, name: str, zone: zoneinfo.ZoneInfo) -> ColumnCodec:
+    """The codec of a column of a person's own key: no transforms, no field."""
+    column = table.column(name)
+    if column is None:
+        raise ColumnRefusedError(
+            f"no column '{name}' in table {table}{did_you_mean(name, (c.name for c in table.columns))}"
+        )
+    field = local_field(name, column, required=True)
+    return _join(ColumnSpec(name, name), column, column_ends(column), field, field_codec(field), zone, apply=False)
 
 
 def _rules(
@@ -100,6 +114,14 @@ def _rules(
 
 
 def _key_problems(spec: MappingSpec, table: Table, apply: bool) -> list[str]:
+    if spec.entity.identity is not None:
+        key = spec.key or table.primary_key
+        unique = [set(names) for names in (table.primary_key, *table.unique_keys) if names]
+        if not key:
+            return [f"{table} has no primary key: name the unique columns that find a row"]
+        if apply and unique and not any(names <= set(key) for names in unique):
+            return [f"columns {', '.join(key)} do not identify a row of {table}"]
+        return []
     mapped = {column_spec.column for column_spec in spec.columns}
     missing = [column for column in spec.key if column not in mapped]
     if missing:
@@ -129,8 +151,14 @@ def _codec(
         raise ColumnRefusedError(f"no field '{column_spec.field}' in entity '{spec.entity.name}'{hint}")
     if apply and column.generated:
         raise ColumnRefusedError(f"column {column.name} is computed by the server and cannot be written")
+    if field.type == "reference" and column_spec.transforms:
+        raise ColumnRefusedError(
+            f"field {field.name}: a reference is translated by identity alone: it takes no transforms"
+        )
     try:
         ends = column_ends(column)
+        if field.type == "reference":
+            field = local_field(field.name, column, required=field.required)
         codec = field_codec(field)
     except ColumnRefusedError as error:
         raise ColumnRefusedError(f"column {column.name}: {error}") from None

@@ -43,11 +43,11 @@ PYTHON_CLASS: Final[dict[Kind, type]] = {
 
 
 def kind_of_field(field_type: FieldTypeName) -> Kind:
-    """Return the kind that a dictionary type's values have; a reference has none yet."""
+    """Return the kind that a dictionary type's values have; a reference has that of the column which holds it."""
     if field_type == "enum":
         return "text"
     if field_type == "reference":
-        raise ValueError("a reference field is not built yet: remove it; it comes with identities")
+        raise ValueError("a reference has the kind of its column")
     return field_type
 
 

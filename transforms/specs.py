@@ -37,11 +37,39 @@ class FieldSpec:
     owner: str | None = None
 
 
+IdentifierKind: TypeAlias = Literal["phone", "email", "verbatim"]
+
+
+@dataclass(frozen=True, slots=True)
+class IdentitySpec:
+    """Rows are people. `by`: the fields that identify one, strongest first; `kinds` says how each is brought to its one form.
+
+    `block`: values that identify nobody, in any spelling. `max_rows`: more rows than that with one identifier, and it
+    identifies nobody from then on. `scope`: per field the field that its value is unique within (an app id). `region`: of
+    phone numbers that are written without a country.
+    """
+
+    by: tuple[str, ...]
+    block: frozenset[str] = frozenset()
+    max_rows: int | None = None
+    scope: Mapping[str, str] = field(default_factory=dict)
+    kinds: Mapping[str, IdentifierKind] = field(default_factory=dict)
+    region: str = "CN"
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that identifiers are made of, those of scopes included."""
+        return tuple(dict.fromkeys((*self.by, *(self.scope[name] for name in self.by if name in self.scope))))
+
+
 @dataclass(frozen=True, slots=True)
 class EntitySpec:
+    """With `identity` there is no `key`: a change's key is the person's OneID, and a row is found by its channel's own key."""
+
     name: str
     key: tuple[str, ...]
     fields: tuple[FieldSpec, ...]
+    identity: IdentitySpec | None = None
 
     def field(self, name: str) -> FieldSpec | None:
         return next((f for f in self.fields if f.name == name), None)
@@ -72,7 +100,9 @@ class MappingSpec:
     entity: EntitySpec
     direction: Direction
     columns: tuple[ColumnSpec, ...]
-    key: tuple[str, ...]  # columns that find a row here, in the order of entity.key
+    key: tuple[
+        str, ...
+    ]  # columns that find a row here, in the order of entity.key; people: any, empty for the primary key
     time_zone: str = "UTC"  # what this channel's zone-less datetimes mean
     enabled: bool = True
     on_error: Literal["park", "halt"] = "park"
@@ -82,6 +112,7 @@ class MappingSpec:
     on_delete: Literal["propagate", "ignore", "set"] = "propagate"
     deleted: Mapping[str, object] = field(default_factory=dict)  # of on_delete: {set: ...}
     routed: frozenset[str] = frozenset()  # fields that decide in some channel whether a row belongs there
+    match: tuple[str, ...] = ()  # people: unique columns by which a row that is there already is found
 
     @property
     def captures(self) -> bool:

@@ -158,19 +158,20 @@ class RowPlan:
             return self._singly(op, places, befores, afters)
         try:
             decoded = {
-                column.at: column.codec.decode_many([row[column.at] for row in afters]) for column in self._columns
+                id(column.codec): column.codec.decode_many([row[column.at] for row in afters])
+                for column in self._columns
             }
             keys = list(zip(*[self._decoded_once(column, decoded, afters) for column in self._key], strict=True))
         except RefusedValueError:
             return self._singly(op, places, befores, afters)
-        values = zip(*[decoded[column.at] for column in self._columns], strict=True)
+        values = zip(*[decoded[id(column.codec)] for column in self._columns], strict=True)
         return [
             Stretch(self._all, [(at, op, key, value, ()) for at, key, value in zip(places, keys, values, strict=True)])
         ]
 
     @staticmethod
     def _decoded_once(column: _Column, decoded: dict[int, list[WireValue]], images: Sequence[Image]) -> list[WireValue]:
-        known = decoded.get(column.at)
+        known = decoded.get(id(column.codec))
         return column.codec.decode_many([row[column.at] for row in images]) if known is None else known
 
     def _deleted(self, places: Sequence[int], befores: Sequence[Image]) -> list[Stretch]:

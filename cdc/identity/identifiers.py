@@ -7,16 +7,14 @@ is none) never make two people one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 import phonenumbers
 
+from transforms.specs import IdentifierKind, IdentitySpec
 from transforms.values import WireValue
 
-Kind: TypeAlias = Literal["phone", "email", "verbatim"]
-DEFAULT_REGION: Final = "CN"
 _PHONES: Final = frozenset({"phone", "mobile", "telephone", "phone_number", "mobile_number"})
 _EMAILS: Final = frozenset({"email", "e_mail", "mail"})
 
@@ -30,29 +28,7 @@ class Identifier(NamedTuple):
     rank: int
 
 
-@dataclass(frozen=True, slots=True)
-class IdentityRule:
-    """`entities.NAME.identity`: by which fields, strongest first; `kinds` says how each is brought to its one form.
-
-    `block`: values that identify nobody, in any spelling. `max_rows`: more rows than that with one identifier, and it
-    identifies nobody from then on. `scope`: per field the field that its value is unique within (an app id).
-    """
-
-    entity: str
-    by: tuple[str, ...]
-    block: frozenset[str] = frozenset()
-    max_rows: int | None = None
-    scope: Mapping[str, str] = field(default_factory=dict)
-    kinds: Mapping[str, Kind] = field(default_factory=dict)
-    region: str = DEFAULT_REGION
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """The fields that identifiers are made of, those of scopes included."""
-        return tuple(dict.fromkeys((*self.by, *(self.scope[name] for name in self.by if name in self.scope))))
-
-
-def kind_of(name: str, kinds: Mapping[str, Kind]) -> Kind:
+def kind_of(name: str, kinds: Mapping[str, IdentifierKind]) -> IdentifierKind:
     """What a field is: as declared, else by its name."""
     if name in kinds:
         return kinds[name]
@@ -81,7 +57,7 @@ def folded_email(text: str) -> str | None:
 class Normaliser:
     """One entity's rule, ready to run over rows. `identifiers(values)` takes the rule's `fields` in order."""
 
-    def __init__(self, rule: IdentityRule) -> None:
+    def __init__(self, rule: IdentitySpec) -> None:
         self.rule = rule
         places = {name: at for at, name in enumerate(rule.fields)}
         self._steps: list[tuple[str, int, int | None, Callable[[str], str | None], frozenset[str], int]] = []
@@ -120,7 +96,7 @@ class Normaliser:
         return found
 
 
-def _normal_form(kind: Kind, region: str) -> Callable[[str], str | None]:
+def _normal_form(kind: IdentifierKind, region: str) -> Callable[[str], str | None]:
     if kind == "phone":
         return lambda text: e164(text, region)
     if kind == "email":

@@ -24,8 +24,8 @@ from cdc.identity.rows import Rows
 from cdc.identity.sealing import Seal
 from cdc.identity.words import LocalKey, OneID
 
-_encode_local = msgspec.json.Encoder().encode
-_decode_local = msgspec.json.Decoder(tuple[None | bool | int | float | str, ...]).decode
+pack_local = msgspec.json.Encoder().encode
+unpack_local = msgspec.json.Decoder(tuple[None | bool | int | float | str, ...]).decode
 FIRST_PERSON: Final = 1
 
 
@@ -98,44 +98,9 @@ class Registry:
             rows = Rows(connection, self.deployment, is_sqlite=self._database.is_sqlite)
             yield Deciding(rows, self.deployment, self.seal)
 
-    # -- what appliers ask
-
-    def locals_of(self, channel: str, people: Sequence[OneID]) -> dict[OneID, tuple[OneID, LocalKey]]:
-        """Whose row (a person's own, or of who it was merged with) and its local key in a channel; nobody without a row there."""
-        found: dict[OneID, tuple[OneID, LocalKey]] = {}
-        with self.reading() as rows:
-            for person, _, digest, value, _ in rows.rows_of(people, channel):
-                found[person] = (person, self.local(digest, value))
-            missing = [person for person in people if person not in found]
-            if missing:
-                self._by_merges(rows, channel, missing, found)
-        return found
-
-    def _by_merges(
-        self, rows: Rows, channel: str, missing: Sequence[OneID], found: dict[OneID, tuple[OneID, LocalKey]]
-    ) -> None:
-        """A merged person without a row here has the other one's."""
-        canonical = rows.merged(missing)
-        others: dict[OneID, list[OneID]] = {person: [canonical.get(person, person)] for person in missing}
-        for gone, kept in rows.merged_from(list({canonical.get(person, person) for person in missing})):
-            for person, candidates in others.items():
-                if candidates[0] == kept and gone != person:
-                    candidates.append(gone)
-        wanted = sorted({other for candidates in others.values() for other in candidates})
-        locals_ = {p: self.local(digest, value) for p, _, digest, value, _ in rows.rows_of(wanted, channel)}
-        for person, candidates in others.items():
-            for other in candidates:
-                if other in locals_:
-                    found[person] = (other, locals_[other])
-                    break
-
-    def canonical(self, people: Sequence[OneID]) -> dict[OneID, OneID]:
-        """Whom people were merged into; those who were not are left out."""
-        with self.reading() as rows:
-            return rows.merged(people)
-
     def local(self, digest: bytes, value: bytes) -> LocalKey:
-        return _decode_local(self.seal.open(digest, value))
+        """A row's key in its channel, out of the hub store."""
+        return unpack_local(self.seal.open(digest, value))
 
 
 class Deciding:
@@ -175,7 +140,7 @@ class Deciding:
         self.add_people(view.created)
         rows.many("DELETE FROM datong_identifier WHERE digest = ?", [(digest,) for digest in view.released])
         rows.write_links(
-            (digest, view.links[digest], seal.close(digest, _encode_local(locals_[digest])))
+            (digest, view.links[digest], seal.close(digest, pack_local(locals_[digest])))
             for digest in view.changed_links
         )
         rows.write_owners(

@@ -102,6 +102,17 @@ class Resolver:
                 cache.put(digests[digest], link.canonical)
         return found
 
+    def unlinked(self, rows: Sequence[Row]) -> set[Row]:
+        """Which of these rows no link in the hub store names."""
+        unknown = {row for row in rows if self._cache.get(row) is None and self._references.get(row) is None}
+        if not unknown:
+            return unknown
+        digests = {self._registry.seal.row(row.entity, self._channel, row.local): row for row in unknown}
+        with self._registry.reading() as hub:
+            for digest in hub.links(list(digests)):
+                unknown.discard(digests[digest])
+        return unknown
+
     def _follow_generation(self) -> None:
         generation = self._registry.generation()
         if generation == self._generation:

@@ -68,6 +68,11 @@ class Rows:
         sql = f"SELECT id, merged_into FROM datong_person WHERE {self._mine} AND merged_into IS NOT NULL AND id "
         return {row[0]: row[1] for row in self._among(sql, people, self._deployment)}
 
+    def joined(self, people: Sequence[int]) -> dict[int, int]:
+        """Whom people were merged into, where their rows went along."""
+        sql = f"SELECT id, merged_into FROM datong_person WHERE {self._mine} AND merged_into IS NOT NULL AND joined AND id "
+        return {row[0]: row[1] for row in self._among(sql, people, self._deployment)}
+
     def merged_from(self, people: Sequence[int]) -> Iterator[tuple[int, int]]:
         """(gone, kept): whoever was merged into these people."""
         sql = f"SELECT id, merged_into FROM datong_person WHERE {self._mine} AND merged_into "

@@ -12,14 +12,16 @@ import pytest
 
 from cdc.errors import HaltError, TransientError
 from cdc.identity.caches import RedisCache
-from cdc.identity.identifiers import IdentityRule, Normaliser
+from cdc.identity.directory import Directory, MadeLink
+from cdc.identity.identifiers import Normaliser
 from cdc.identity.merging import IdentityRefusedError, Merging
 from cdc.identity.registry import Registry
 from cdc.identity.resolver import Resolver
 from cdc.identity.words import Row, Sighting
 from cdc.redis_connection import RedisAddress
+from transforms.specs import IdentitySpec
 
-RULE = IdentityRule("member", ("openid", "phone", "email"))
+RULE = IdentitySpec(("openid", "phone", "email"))
 NORMAL = Normaliser(RULE)
 
 
@@ -50,6 +52,13 @@ class Hub:
     def decide(self, what, *arguments):
         with self.registry.deciding() as deciding:
             return getattr(Merging(deciding, "coffee", "tester"), what)(*arguments)
+
+    def directory(self, channel):
+        return Directory(self.registry, channel, cache_size=100)
+
+    def canonical(self, people):
+        with self.registry.reading() as rows:
+            return rows.merged(people)
 
     def questions(self):
         with self.registry.reading() as rows:
@@ -112,8 +121,9 @@ def test_binding_a_known_phone_makes_one_person_where_no_channel_has_two_rows(hu
     assert other != known
     assert hub.sees("miniapp", 1, openid="o1", phone="13812345678") == known
     assert hub.questions() == []
-    assert hub.registry.canonical([other]) == {other: known}
-    assert hub.registry.locals_of("miniapp", [known, other]) == {known: (known, (1,)), other: (known, (1,))}
+    assert hub.canonical([other]) == {other: known}
+    assert hub.directory("miniapp").keys([known, other]) == {known: (1,), other: (1,)}
+    assert hub.directory("website").references([known, other]) == {known: (9,), other: (9,)}
     assert hub.sees("crm", 3, openid="o1") == known, "its openid went along"
 
 
@@ -160,7 +170,7 @@ def test_a_member_deleted_and_created_again_is_the_same_person(hub):
     assert hub.sees("website", 1, phone="13812345678", ended=True) == person
     assert hub.sees("website", 2, phone="13812345678", begun=True) == person
     assert hub.questions() == []
-    assert hub.registry.locals_of("website", [person]) == {person: (person, (2,))}
+    assert hub.directory("website").keys([person]) == {person: (2,)}
 
 
 def test_a_key_that_is_used_again_is_another_person(hub):
@@ -204,8 +214,8 @@ def test_one_batch_decides_as_many_small_ones_do(hub, tmp_path):
     other = Hub(f"sqlite:///{tmp_path}/other.db")
     one_by_one = [other.capture("website").resolve([s])[0] for s in sightings]
     # A join in the batch renames earlier answers of it: compare who is who in the end.
-    final = hub.registry.canonical([p for p in whole if p])
-    final_other = other.registry.canonical([p for p in one_by_one if p])
+    final = hub.canonical([p for p in whole if p])
+    final_other = other.canonical([p for p in one_by_one if p])
     assert [final.get(p, p) for p in whole] == [final_other.get(p, p) for p in one_by_one]
     assert len(hub.questions()) == len(other.questions())
     other.registry.close()
@@ -295,7 +305,7 @@ def test_identifiers_are_sealed_with_a_key_and_another_key_is_refused(tmp_path):
     path = tmp_path / "hub" / "datong.db"
     hub = Hub(f"sqlite:///{path}", key="s" * 32)
     person = hub.sees("website", 4711, phone="13812345678", openid="oSecret")
-    assert hub.registry.locals_of("website", [person]) == {person: (person, (4711,))}
+    assert hub.directory("website").keys([person]) == {person: (4711,)}
     hub.registry.close()
     held = b"".join(file.read_bytes() for file in path.parent.iterdir())
     for canary in (b"13812345678", b"oSecret", b"4711"):
@@ -314,6 +324,41 @@ def test_a_store_that_cannot_be_reached_stops_and_nobody_is_guessed(tmp_path):
         connection.execute("ALTER TABLE datong_identity_link RENAME TO gone")
     with pytest.raises(TransientError, match="hub store"):
         hub.sees("website", 2, phone="13812345678")
+
+
+# -- what appliers do
+
+
+def test_a_row_that_an_applier_made_is_its_person_s(hub):
+    person = hub.sees("miniapp", "u1", openid="o1")
+    website = hub.directory("website")
+    assert website.keys([person]) == {}
+    assert website.link([MadeLink("member", person, (501,))]) == []
+    assert website.keys([person]) == website.references([person]) == {person: (501,)}
+    assert hub.sees("website", 501, phone="13812345678") == person, "its own capture meets the row by its link"
+    assert website.link([MadeLink("member", person, (501,))]) == [], "told twice"
+    website.unlink([("member", (501,))])
+    assert website.keys([person]) == {}
+    website.link([MadeLink("member", person, (502,))])
+    assert hub.directory("website").keys([person]) == {person: (502,)}
+
+
+def test_a_link_that_contradicts_is_a_question_and_moves_nothing(hub):
+    person, other = hub.sees("miniapp", "u1", openid="o1"), hub.sees("website", 7, phone="13812345678")
+    website = hub.directory("website")
+    assert [q.kind for q in website.link([MadeLink("member", person, (7,))])] == ["two_people"]
+    assert website.keys([person, other]) == {other: (7,)}
+    assert [q.kind for q in website.link([MadeLink("member", other, (8,))])] == ["two_rows"]
+    assert website.keys([person, other]) == {other: (7,)}
+    assert len(hub.questions()) == 2
+
+
+def test_references_follow_a_merge_and_keys_do_not(hub):
+    one, other = hub.sees("website", 1, openid="o1"), hub.sees("website", 2, openid="o2")
+    hub.decide("merge", one, other, one)
+    website = hub.directory("website")
+    assert website.keys([one, other]) == {one: (1,), other: (2,)}
+    assert website.references([one, other]) == {one: (1,), other: (1,)}
 
 
 # -- many processes

@@ -3,12 +3,13 @@
 import pytest
 
 from cdc.errors import HaltError
-from cdc.identity.identifiers import Identifier, IdentityRule, Normaliser
+from cdc.identity.identifiers import Identifier, Normaliser
 from cdc.identity.sealing import Seal
+from transforms.specs import IdentitySpec
 
 
 def identifiers(*values, **rule):
-    rule = IdentityRule("member", **({"by": ("phone", "email", "openid")} | rule))
+    rule = IdentitySpec(**({"by": ("phone", "email", "openid")} | rule))
     return [tuple(i[:3]) for i in Normaliser(rule).identifiers(values)]
 
 
