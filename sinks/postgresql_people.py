@@ -84,17 +84,17 @@ class PostgreSQLPeople:
 
     def _insert(self, write: RowWrite, key_columns: tuple[str, ...]) -> Query:
         plan = self._plan(write.table)
+        columns = (*write.columns, *(column for column, _ in write.fresh))
+        given = (*write.values, *(value for _, value in write.fresh))
         try:
             # As elements of arrays of one: the encoders write nothing else.
-            values = tuple(
-                array_text([plan.encoder(c)(value)]) for c, value in zip(write.columns, write.values, strict=True)
-            )
+            values = tuple(array_text([plan.encoder(c)(value)]) for c, value in zip(columns, given, strict=True))
         except RefusedValueError as error:
             raise Rejected(f"{plan.table}: {error}", ref=write.ref) from None
-        names = ", ".join(map(quote_name, write.columns))
-        marks = ", ".join(f"(${n}::{plan.column(c).bare_type}[])[1]" for n, c in enumerate(write.columns, 1))
+        names = ", ".join(map(quote_name, columns))
+        marks = ", ".join(f"(${n}::{plan.column(c).bare_type}[])[1]" for n, c in enumerate(columns, 1))
         keys = ", ".join(f"{quote_name(column)}::text" for column in key_columns)
-        body = f"({names}) SELECT {marks}" if write.columns else "DEFAULT VALUES"
+        body = f"({names}) SELECT {marks}" if columns else "DEFAULT VALUES"
         return Query(f"INSERT INTO {plan.name} {body} RETURNING {keys}", f"insert into {plan.table}", values)
 
     def look_up(

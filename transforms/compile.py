@@ -71,7 +71,9 @@ def local_codec(table: Table, name: str, zone: zoneinfo.ZoneInfo) -> ColumnCodec
             f"no column '{name}' in table {table}{did_you_mean(name, (c.name for c in table.columns))}"
         )
     field = local_field(name, column, required=True)
-    return _join(ColumnSpec(name, name), column, column_ends(column), field, field_codec(field), zone, apply=False)
+    return _join(
+        ColumnSpec(name, name), column, column_ends(column), field, field_codec(field), zone, apply=False, is_key=True
+    )
 
 
 def _rules(

@@ -15,11 +15,14 @@ from typing import Final, Literal
 
 import structlog
 
+from cdc.apply.awaiting import Awaiting
 from cdc.apply.batch import Batch, BatchMaker, moves
 from cdc.apply.bookkeeping import Bookkeeping
 from cdc.apply.delivery import Delivery, entry_id
 from cdc.apply.encoding import Encoder
 from cdc.apply.parking import ParkedKeys
+from cdc.apply.people import People
+from cdc.apply.people_plan import Planner
 from cdc.apply.release import Hooks, Release
 from cdc.change_log import ChangeLog, EntryId
 from cdc.control import Control
@@ -71,6 +74,8 @@ class ApplyParts:
     guard: LoopGuard
     store: Store
     lease: Lease
+    people: People | None = None
+    planner: Planner | None = None
 
 
 class Applier:
@@ -89,9 +94,15 @@ class Applier:
         self._known = start.known
         self._passed = start.passed
         self._waiting = ParkedKeys(self._books.parked())
-        self._maker = BatchMaker(options.deployment, parts.encoder, self._waiting)
+        self._maker = BatchMaker(options.deployment, parts.encoder, self._waiting, parts.planner)
         hooks = Hooks(parts.describe, control.beat)
-        self._release = Release(parts.sink, parts.encoder, self._books, self._waiting, self._transact, hooks)
+        self._release = Release(
+            parts.sink, parts.encoder, self._books, self._waiting, self._transact, hooks, parts.people
+        )
+        self._awaiting: Awaiting | None = None
+        if parts.people is not None and parts.planner is not None:
+            parts.people.recover(options.deployment, options.target)
+            self._awaiting = Awaiting(parts.planner, parts.people, self._release, self._books.parked())
         delivered = {s: folded(at.order, at.end, complete=at.complete) for s, at in start.passed.items()}
         self._delivery = Delivery(options.target, delivered, options.max_rows, options.held_bytes)
         self._at: dict[str, EntryId] = {source: (at.order, at.end) for source, at in start.passed.items()}
@@ -108,6 +119,8 @@ class Applier:
             entries = self._delivery.take()
             if entries:
                 self._write(self._maker.make(entries, self._known))
+            if self._awaiting is not None:
+                self._awaiting.release_when_due()
             self._write_progress_when_due()
             self._report(busy=bool(entries))
         self._save_progress()
@@ -145,15 +158,22 @@ class Applier:
             self._save_progress()
 
     def _write_rows(self, batch: Batch, written: Mapping[str, Progress]) -> None:
-        sink, rows = self._parts.sink, len(batch.writes)
+        sink, people, rows = self._parts.sink, self._parts.people, batch.rows
         parked = list(batch.parked)
 
         def whole() -> None:
-            sink.write(batch.writes)
+            if people is not None and batch.people is not None:
+                people.write(batch.people)
+            else:
+                sink.write(batch.writes)
             self._books.park(parked, len(self._waiting))
 
         def singly() -> None:
-            parked.extend(self._maker.park(batch, sink.write_singly(batch.writes)))
+            if people is not None and batch.people is not None:
+                rejections = people.write_singly(batch.people, list(batch.people.places()))
+            else:
+                rejections = sink.write_singly(batch.writes)
+            parked.extend(self._maker.park(batch, rejections))
             self._books.park(parked, len(self._waiting))
 
         try:
@@ -162,7 +182,11 @@ class Applier:
             log.warning("batch_rejected", rows=rows, code=error.code, error=str(error), hint="trying row by row")
             sink.rollback()
             self._transact(rows, singly, written)
+        if people is not None and batch.people is not None:
+            people.committed()
         self._waiting.add(parked)
+        if self._awaiting is not None:
+            self._awaiting.add(parked)
         for row in parked:
             log.warning("row_parked", id=row.id, mapping=row.mapping, reason=row.reason, error=row.error)
         self._control.facts.rows += rows - (len(parked) - len(batch.parked))

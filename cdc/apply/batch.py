@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from cdc.apply.encoding import Encoder, Outcome
 from cdc.apply.parking import ParkedKeys, keys_of, parked_row
+from cdc.apply.people_plan import PeoplePlan, Planner
 from cdc.errors import HaltError
 from cdc.model import Change, Entry, Layout
 from sinks.contract import ParkedRow, Progress, ProgressMove, Rejection, RowWrite
@@ -30,23 +31,30 @@ class Batch:
     written: dict[str, Progress] = field(default_factory=dict)
     waiting: set[str] = field(default_factory=set)  # the keys of `parked`
     transactions: int = 0
+    people: PeoplePlan | None = None  # instead of `writes`, where people or references to them are written here
 
     def park(self, row: ParkedRow) -> None:
         self.parked.append(row)
         self.waiting.update(row.keys)
 
     @property
+    def rows(self) -> int:
+        """How many rows it writes at most."""
+        return len(self.writes) + (len(self.people) if self.people is not None else 0)
+
+    @property
     def empty(self) -> bool:
-        return not self.writes and not self.parked
+        return not self.rows and not self.parked
 
 
 class BatchMaker:
     """Turns entries into a batch by a target's encoder and the keys that wait there."""
 
-    def __init__(self, deployment: str, encoder: Encoder, waiting: ParkedKeys) -> None:
+    def __init__(self, deployment: str, encoder: Encoder, waiting: ParkedKeys, planner: Planner | None = None) -> None:
         self._deployment = deployment
         self._encoder = encoder
         self._waiting = waiting
+        self._planner = planner
 
     def make(self, entries: Sequence[Entry], known: Mapping[str, Progress]) -> Batch:
         """Raises HaltError where a mapping with `on_error: halt` meets a change that it would have to park."""
@@ -65,12 +73,34 @@ class BatchMaker:
                     layout = entry.layouts[change.layout]
                     if self._encoder.mapping_of(layout) is not None:
                         taken.append((entry, layout, change))
+        if self._planner is not None and any(self._planner.concerns(layout) for _, layout, _ in taken):
+            return self._with_people(batch, self._planner)
         outcomes = self._encoder.encode_all([(layout, change) for _, layout, change in taken])
         counted = None
         for (entry, layout, change), outcome in zip(taken, outcomes, strict=True):
             if self._add(batch, entry, layout, change, outcome) and entry.last and entry is not counted:
                 counted = entry
                 batch.transactions += 1
+        return batch
+
+    def _with_people(self, batch: Batch, planner: Planner) -> Batch:
+        """What is to be written can only be said in the transaction: the keys of new rows come from the server."""
+
+        def park(at: int, reason: str, error: str) -> None:
+            entry, layout, change = batch.origins[at]
+            spec = self._encoder.mapping_of(layout)
+            assert spec is not None
+            batch.park(self._parked(spec, entry, layout, change, reason, error))
+
+        def waits(at: int) -> bool:
+            _, layout, change = batch.origins[at]
+            spec = self._encoder.mapping_of(layout)
+            assert spec is not None
+            return bool(self._waiting or batch.waiting) and self._waits(batch, spec, layout, change)
+
+        batch.people = planner.plan([(layout, change) for _, layout, change in batch.origins], waits, park)
+        written = {id(batch.origins[at][0]) for at in batch.people.places() if batch.origins[at][0].last}
+        batch.transactions += len(written)
         return batch
 
     def park(self, batch: Batch, rejections: Sequence[Rejection]) -> list[ParkedRow]:

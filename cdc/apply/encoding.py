@@ -6,8 +6,10 @@ Changes of one layout and operation are encoded together, column by column, wher
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
+
+from msgspec import structs
 
 from cdc.model import Change, Layout, Op
 from sinks.contract import RowWrite
@@ -48,6 +50,18 @@ class Encoder:
         """The mapping that writes this entity here; None: this channel does not map it, or has it disabled."""
         compiled = self._mappings.get(layout.entity)
         return None if compiled is None else compiled.spec
+
+    @property
+    def mappings(self) -> Mapping[str, CompiledMapping]:
+        return self._mappings
+
+    def encode_new(self, layout: Layout, change: Change, ref: int) -> RowWrite:
+        """The insert of a row whose key the server gives: no key, and no key columns but those that fields fill."""
+        plan = self._plan_of(layout)
+        assert plan is not None  # the caller has asked `mapping_of`
+        write = _one(replace(plan, key_columns=(), key=()), layout, structs.replace(change, key=(), op="insert"), ref)
+        assert write is not None  # an insert always writes
+        return write
 
     def encode(self, layout: Layout, change: Change, ref: int) -> RowWrite | None:
         """The write for one change; None where nothing of it is mapped here. Raises RefusedValueError."""

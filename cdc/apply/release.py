@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -10,6 +10,7 @@ import structlog
 from cdc.apply.bookkeeping import Bookkeeping
 from cdc.apply.encoding import Encoder
 from cdc.apply.parking import ParkedKeys, parked_change
+from cdc.apply.people import People
 from cdc.store import Command
 from sinks.contract import ParkedRow, Rejection, RowWrite, Sink
 from transforms.compiled import CompiledMapping
@@ -52,8 +53,17 @@ class Release:
     """Works off `retry` and `drop`; each key in one transaction of its own, with the removal of what it wrote."""
 
     def __init__(
-        self, sink: Sink, encoder: Encoder, books: Bookkeeping, waiting: ParkedKeys, transact: Transact, hooks: Hooks
+        self,
+        sink: Sink,
+        encoder: Encoder,
+        books: Bookkeeping,
+        waiting: ParkedKeys,
+        transact: Transact,
+        hooks: Hooks,
+        people: People | None = None,
     ) -> None:
+        """`people` writes the changes of a target that has any; without it they go by the encoder alone."""
+        self._people = people
         self._sink = sink
         self._encoder = encoder
         self._describe = hooks.describe
@@ -75,6 +85,16 @@ class Release:
             self._alive()
             self._retry(group)
 
+    def parked(self) -> list[ParkedRow]:
+        return self._books.parked()
+
+    def retry(self, ids: Collection[str]) -> None:
+        """Try changes again of which what they waited for has come, with what hangs together with them."""
+        rows = self._books.parked()
+        for group in hanging_together(rows, {key for row in rows if row.id in ids for key in row.keys}):
+            self._alive()
+            self._retry(group)
+
     def _drop(self, rows: list[ParkedRow]) -> None:
         self._transact(0, lambda: self._books.unpark(rows))
         self._books.unparked(rows)
@@ -88,18 +108,34 @@ class Release:
         still: list[ParkedRow] = []
 
         def write() -> None:
-            writes, failed = self._encode(rows)
-            rejected = {r.ref: r for r in self._sink.write_singly(writes)} | failed
-            tried = min(failed, default=len(rows))
+            rejected, tried = self._tried(rows)
             done.extend(row for ref, row in enumerate(rows[:tried]) if ref not in rejected)
             still.extend(replace(rows[ref], reason=r.reason, error=r.error) for ref, r in sorted(rejected.items()))
             self._books.unpark([*done, *still])
             self._books.park(still, 0)
 
         self._transact(len(rows), write)
+        if self._people is not None:
+            self._people.committed()
         self._books.unparked(done)
         self._waiting.remove(done)
         log.info("parked_retried", key_changes=len(rows), released=len(done), still_parked=len(rows) - len(done))
+
+    def _tried(self, rows: list[ParkedRow]) -> tuple[dict[int, Rejection], int]:
+        """What could not be written, by place, and how many were tried."""
+        if self._people is not None:
+            changes = [parked_change(row) for row in rows]
+            unmapped = [at for at, one in enumerate(changes) if self._encoder.mapping_of(one.layout) is None]
+            tried = min(unmapped, default=len(rows))
+            found = self._people.singly([(one.layout, one.change) for one in changes[:tried]])
+            rejected = {r.ref: r for r in found}
+            if unmapped:
+                error = "no enabled mapping writes this entity here"
+                rejected[tried] = Rejection(tried, rows[tried].reason, error, "")
+            return rejected, tried
+        writes, failed = self._encode(rows)
+        rejected = {r.ref: r for r in self._sink.write_singly(writes)} | failed
+        return rejected, min(failed, default=len(rows))
 
     def _encode(self, rows: list[ParkedRow]) -> tuple[list[RowWrite], dict[int, Rejection]]:
         """The writes up to the first change that cannot be encoded, and that one."""

@@ -22,7 +22,7 @@ from cdc.identity.identifiers import Normaliser
 from cdc.identity.registry import unpack_local
 from cdc.identity.resolver import Resolver
 from cdc.identity.words import LocalKey, OneID, Row, Sighting
-from cdc.model import Change, Layout, LogPart, RowChange
+from cdc.model import Change, Layout, LogPart, Op, RowChange
 from sinks.contract import Sink
 from transforms import compile_mapping
 from transforms.compiled import ColumnCodec, CompiledMapping
@@ -63,15 +63,16 @@ class _PeoplePlan:
         except RefusedValueError:
             return None
 
-    def sighting(self, row: RowChange, local: LocalKey, place: tuple[int, int]) -> Sighting:
+    def sighting(self, row: RowChange, op: Op, local: LocalKey, place: tuple[int, int]) -> Sighting:
+        """`op`: what the change is to the mapping: a row may begin or cease to be one of its rows by an update."""
         image = row.after if row.after is not None else row.before
         assert image is not None
         return Sighting(
             Row(self.entity, local),
             self.normaliser.identifiers(tuple([_value(image, column) for column in self.identifying])),
             place,
-            begun=row.op == "insert",
-            ended=row.op == "delete",
+            begun=op == "insert",
+            ended=op == "delete",
         )
 
 
@@ -159,7 +160,7 @@ class People:
             rows = rows or {row.index: row for row in part.rows}
             row = rows[change.index]
             plan = self._plan(spec, row.table)
-            sightings.append(plan.sighting(row, change.key, (part.order, 2 * change.index)))
+            sightings.append(plan.sighting(row, change.op, change.key, (part.order, 2 * change.index)))
             todo.append(_Todo(of, at, len(sightings) - 1, references))
             moved = plan.local(row.after) if row.op == "update" and row.after is not None else None
             if moved is not None and moved != change.key:
@@ -243,7 +244,7 @@ class People:
                 local = plan.local(tuple(image))
                 if local is not None:
                     found = RowChange(table, "update", 0, None, tuple(image))
-                    sightings.append(plan.sighting(found, local, BEFORE_EVERYTHING))
+                    sightings.append(plan.sighting(found, found.op, local, BEFORE_EVERYTHING))
             self._resolver.resolve(sightings)
             log.info(
                 "people_fetched", channel=self._own.channel, table=str(table), asked=len(keys), found=len(sightings)

@@ -105,6 +105,13 @@ class Directory:
                 self._references.forget(link.canonical)
             deciding.rows.write_links((digest, link, b"") for digest, link in links.items())
 
+    def unowned(self, entity: str, locals_: Sequence[LocalKey]) -> set[LocalKey]:
+        """Which of these rows are nobody's."""
+        digests = {self._registry.seal.row(entity, self._channel, local): local for local in locals_}
+        with self._registry.reading() as hub:
+            links = hub.links(list(digests))
+        return {local for digest, local in digests.items() if digest not in links or not links[digest].live}
+
     def forget(self, people: Iterable[OneID]) -> None:
         """Ask the hub store anew for these."""
         for person in people:

@@ -1,0 +1,345 @@
+"""Writing people and what refers to them: OneIDs become this channel's own keys, new people get theirs from the server. Guards I1, I6.
+
+Inside the open transaction: rows are created, their keys learned, and the links kept in `datong_identity` beside them; so the row and
+its link are there together or not at all. After the commit the hub store gets the links, and a later transaction drops them from
+the table. A crash anywhere in between leaves them where the next start, and this channel's own capture, find them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+from msgspec import structs
+
+from cdc.apply.encoding import Encoder
+from cdc.apply.people_plan import MISSING_PERSON, MISSING_REFERENCE, PeoplePlan, Planner, Work
+from cdc.errors import HaltError
+from cdc.identity.directory import Directory, MadeLink, pack_local
+from cdc.identity.registry import unpack_local
+from cdc.identity.words import LocalKey, OneID
+from cdc.model import Change, Layout
+from sinks.contract import NewLink, Rejected, Rejection, RowWrite, Sink
+from sinks.runs import canonical
+from transforms.compiled import CompiledMapping
+from transforms.values import ChannelValue, RefusedValueError
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Open:
+    """What the open transaction has done so far."""
+
+    made: dict[OneID, MadeLink] = field(default_factory=dict)
+    gone: list[tuple[str, LocalKey, OneID]] = field(default_factory=list)
+
+
+class People:
+    """One applier's writer of batches with people. `mappings` answers the compiled mappings by entity as they are now."""
+
+    def __init__(
+        self,
+        sink: Sink,
+        encoder: Encoder,
+        planner: Planner,
+        directory: Directory,
+        mappings: Callable[[], Mapping[str, CompiledMapping]],
+    ) -> None:
+        self._sink = sink
+        self._people = sink.people()
+        self._encoder = encoder
+        self._planner = planner
+        self._directory = directory
+        self._mappings = mappings
+        self._open = _Open()
+        self._told: list[OneID] = []  # whose links the hub store holds, and the table still does
+        self.released: set[OneID] = set()  # who has a row since the caller last looked
+
+    def recover(self, deployment: str, target: str) -> None:
+        """Give the hub store the links that a crash kept from it."""
+        links = self._people.kept(deployment, target)
+        made = [MadeLink(link.entity, link.person, unpack_local(link.local_key)) for link in links]
+        self._tell(made)
+        if made:
+            log.info("links_recovered", target=target, count=len(made))
+
+    # -- in the open transaction
+
+    def write(self, plan: PeoplePlan) -> None:
+        """Write a batch whole. Raises Rejected: then it is to be written singly, in another transaction."""
+        self._begin()
+        for segment in plan.segments:
+            self._create_all(plan, segment.creates)
+            self._sink.write(self._writes_of(plan, segment.rest))
+        self._keep()
+
+    def write_singly(self, plan: PeoplePlan, places: Sequence[int]) -> list[Rejection]:
+        """One by one, in order, by what the hub store says now; answer what could not be written."""
+        self._begin()
+        work = [plan.work[at] for at in places]
+        named = {c.key[0] for layout, c in work if self._planner.concern(layout).is_person and c.key}
+        self._directory.forget({*named, *(p for layout, c in work for p in self._planner.referred(layout, c))})
+        now = self._planner.look_up(plan.work)
+        rejections: list[Rejection] = []
+        waiting: set[tuple[str, tuple[object, ...]]] = set()
+        for at in places:
+            layout, change = plan.work[at]
+            name = (layout.entity, change.key)
+            if name in waiting:
+                rejections.append(Rejection(at, "waiting", "an earlier change of this row waits", ""))
+                continue
+            rejection = self._write_one(now, at)
+            if rejection is not None:
+                rejections.append(rejection)
+                waiting.add(name)
+        self._keep()
+        return rejections
+
+    def committed(self) -> None:
+        """Tell the hub store what the transaction that has just been committed made and removed."""
+        opened, self._open = self._open, _Open()
+        self._told = []
+        self._directory.unlink([(entity, local) for entity, local, _ in opened.gone])
+        self._tell(list(opened.made.values()))
+
+    def _tell(self, made: Sequence[MadeLink]) -> None:
+        for question in self._directory.link(made):
+            log.warning(
+                "identity_question", kind=question.kind, entity=question.entity, one=question.one, other=question.other,
+                channel=question.channel, hint="decide it: datong identity conflicts",
+            )  # fmt: skip
+        self._told += [link.person for link in made]
+        self.released.update(link.person for link in made)
+
+    def _begin(self) -> None:
+        self._open = _Open()
+        if self._told:
+            self._people.drop(self._told)
+
+    def _keep(self) -> None:
+        links = [
+            NewLink(link.person, link.entity, pack_local(link.local).decode()) for link in self._open.made.values()
+        ]
+        if links:
+            self._people.keep(links)
+
+    # -- creating people
+
+    def _create_all(self, plan: PeoplePlan, places: Sequence[int]) -> None:
+        """In rounds: somebody whose row refers to another new person comes after that one."""
+        left = list(places)
+        while left:
+            ready = [at for at in left if all(p in plan.references for p in self._planner.referred(*plan.work[at]))]
+            if not ready:
+                raise Rejected("new people refer to each other in a circle")
+            by_layout: dict[Layout, list[int]] = {}
+            for at in ready:
+                by_layout.setdefault(plan.work[at][0], []).append(at)
+            for layout, group in by_layout.items():
+                self._create(plan, layout, group, single=False)
+            done = set(ready)
+            left = [at for at in left if at not in done]
+
+    def _create(self, plan: PeoplePlan, layout: Layout, places: Sequence[int], *, single: bool) -> None:
+        compiled = self._mappings()[layout.entity]
+        columns = tuple(codec.column for codec in compiled.key)
+        writes = [self._new_write(plan, at) for at in places]
+        found = self._matching(compiled, writes)
+        fresh = [write for write in writes if write.ref not in found]
+        for write in writes:
+            if write.ref in found:
+                self._learn(plan, compiled, plan.work[write.ref][1].key[0], _local(compiled, found[write.ref]))
+                self._sink.write([w for w in (self._write_of(plan, write.ref),) if w is not None])
+        if not fresh:
+            return
+        if set(columns) <= set(fresh[0].columns):
+            keys: list[tuple[ChannelValue, ...] | None] = [_values_of(write, columns) for write in fresh]
+            self._insert_with_keys(fresh, columns, single=single)
+        else:
+            keys = list(self._people.create(fresh, columns, single=single))
+            keys = self._read_back(compiled, fresh, keys)
+        for write, key in zip(fresh, keys, strict=True):
+            if key is None:
+                raise HaltError(
+                    "NEW_KEY_UNKNOWN",
+                    f"mapping {compiled.spec.name}: the server does not tell the key of a new row of {compiled.table}",
+                    "make its key AUTO_INCREMENT or an identity column, map it to a field, or name unique columns in `match`",
+                )
+            self._learn(plan, compiled, plan.work[write.ref][1].key[0], _local(compiled, key))
+
+    def _new_write(self, plan: PeoplePlan, at: int) -> RowWrite:
+        layout, change = plan.work[at]
+        try:
+            return self._encoder.encode_new(layout, self._translated(plan, layout, change), at)
+        except RefusedValueError as error:
+            raise Rejected(str(error), reason="refused", ref=at) from None
+
+    def _insert_with_keys(self, writes: Sequence[RowWrite], columns: tuple[str, ...], *, single: bool) -> None:
+        """A mapped key is in the values already."""
+        whole = [structs.replace(w, key_columns=columns, key=_values_of(w, columns)) for w in writes]
+        if not single:
+            self._sink.write(whole)
+        elif refused := self._sink.write_singly(whole):
+            raise Rejected(refused[0].error, refused[0].code, reason=refused[0].reason, ref=refused[0].ref)
+
+    def _matching(self, compiled: CompiledMapping, writes: Sequence[RowWrite]) -> dict[int, tuple[ChannelValue, ...]]:
+        """The keys of rows that are there already and are nobody's, by the columns that the mapping names in `match`."""
+        match = compiled.spec.match
+        wanted = {write.ref: _values_of(write, match) for write in writes} if match else {}
+        asked = {ref: values for ref, values in wanted.items() if None not in values}
+        if not asked:
+            return {}
+        columns = tuple(codec.column for codec in compiled.key)
+        rows = self._people.look_up(compiled.table, match, list(asked.values()), columns)
+        by_value = {_folded(row[: len(match)]): row[len(match) :] for row in rows}
+        found = {ref: by_value[name] for ref, values in asked.items() if (name := _folded(values)) in by_value}
+        locals_ = {ref: _local(compiled, key) for ref, key in found.items()}
+        nobodys = self._directory.unowned(compiled.spec.entity.name, list(locals_.values()))
+        return {ref: key for ref, key in found.items() if locals_[ref] in nobodys}
+
+    def _read_back(
+        self, compiled: CompiledMapping, writes: Sequence[RowWrite], keys: list[tuple[ChannelValue, ...] | None]
+    ) -> list[tuple[ChannelValue, ...] | None]:
+        """Keys that the server did not tell, by `match`."""
+        match = compiled.spec.match
+        if None not in keys or not match:
+            return keys
+        columns = tuple(codec.column for codec in compiled.key)
+        rows = self._people.look_up(compiled.table, match, [_values_of(write, match) for write in writes], columns)
+        by_value = {_folded(row[: len(match)]): row[len(match) :] for row in rows}
+        return [by_value.get(_folded(_values_of(write, match))) if key is None else key
+                for write, key in zip(writes, keys, strict=True)]  # fmt: skip
+
+    def _learn(self, plan: PeoplePlan, compiled: CompiledMapping, person: OneID, local: LocalKey) -> None:
+        plan.keys[person] = plan.references[person] = local
+        self._open.made[person] = MadeLink(compiled.spec.entity.name, person, local)
+
+    # -- changes of what is there
+
+    def _writes_of(self, plan: PeoplePlan, places: Sequence[int]) -> list[RowWrite]:
+        """The writes of many changes, encoded together. Raises Rejected."""
+        if any(self._moves_key(*plan.work[at]) for at in places):
+            return [write for at in places if (write := self._write_of(plan, at)) is not None]
+        made = [(plan.work[at][0], change) for at in places if (change := self._ready(plan, at)) is not None]
+        writes: list[RowWrite] = []
+        for outcome in self._encoder.encode_all(made):
+            if isinstance(outcome, RefusedValueError):
+                raise Rejected(str(outcome), reason="refused")
+            if outcome is not None:
+                writes.append(outcome)
+        return writes
+
+    def _moves_key(self, layout: Layout, change: Change) -> bool:
+        """Whether it may move a person's row to another key of its own."""
+        compiled = self._mappings().get(layout.entity)
+        if change.op == "delete" or compiled is None or not self._planner.concern(layout).is_person:
+            return False
+        columns = {codec.column for codec in compiled.key}
+        return any(codec.column in columns and codec.field in layout.fields for codec in compiled.columns)
+
+    def _translated(self, plan: PeoplePlan, layout: Layout, change: Change) -> Change:
+        """The change with this channel's own keys in place of OneIDs. Raises Rejected."""
+        concern = self._planner.concern(layout)
+        values = change.values
+        if concern.references and values:
+            made = list(values)
+            for at in concern.references:
+                if made[at] is not None:
+                    local = plan.references.get(made[at])
+                    if local is None:
+                        error = f"{layout.entity} refers to OneID {made[at]}, who has no row here yet"
+                        raise Rejected(error, reason=MISSING_REFERENCE)
+                    (made[at],) = local
+            values = tuple(made)
+        if not concern.is_person:
+            return change if values is change.values else structs.replace(change, values=values, before=())
+        return structs.replace(change, key=plan.keys.get(change.key[0], ()), values=values, before=())
+
+    def _write_of(self, plan: PeoplePlan, at: int) -> RowWrite | None:
+        """One change's write; None: nothing of it is mapped here, or there is nothing to delete. Raises Rejected."""
+        layout, change = plan.work[at]
+        made = self._ready(plan, at)
+        if made is None:
+            return None
+        try:
+            write = self._encoder.encode(layout, made, at)
+        except RefusedValueError as error:
+            raise Rejected(str(error), reason="refused", ref=at) from None
+        if write is not None and self._moves_key(layout, change):
+            self._follow_key(plan, layout, change.key[0], write)
+        return write
+
+    def _ready(self, plan: PeoplePlan, at: int) -> Change | None:
+        """A change with this channel's keys; what it does to its person's row is noted. Raises Rejected."""
+        layout, change = plan.work[at]
+        made = self._translated(plan, layout, change)
+        if not self._planner.concern(layout).is_person:
+            return made
+        person = change.key[0]
+        if not made.key:
+            if change.op == "delete":
+                return None
+            raise Rejected(f"OneID {person} has no row here yet", reason=MISSING_PERSON, ref=at)
+        if change.op == "insert":
+            # The row is there: a channel that sees somebody for the first time tells the others what it knows.
+            return structs.replace(made, op="update")
+        if change.op == "delete":
+            self._open.gone.append((layout.entity, plan.keys.pop(person), person))
+            self._open.made.pop(person, None)
+            plan.references.pop(person, None)
+        return made
+
+    def _follow_key(self, plan: PeoplePlan, layout: Layout, person: OneID, write: RowWrite) -> None:
+        """A row whose own key is mapped may be moved by an update."""
+        compiled = self._mappings()[layout.entity]
+        columns = tuple(codec.column for codec in compiled.key)
+        if set(columns).isdisjoint(write.columns):
+            return
+        values = dict(zip(columns, write.key, strict=True)) | dict(zip(write.columns, write.values, strict=True))
+        local = _local(compiled, tuple(values[column] for column in columns))
+        if local != plan.keys[person]:
+            self._open.gone.append((layout.entity, plan.keys[person], person))
+            self._learn(plan, compiled, person, local)
+
+    def _write_one(self, plan: PeoplePlan, at: int) -> Rejection | None:
+        layout, change = plan.work[at]
+        is_person = self._planner.concern(layout).is_person
+        try:
+            if is_person and change.op == "insert" and change.key[0] not in plan.keys:
+                self._translated(plan, layout, change)
+                self._create(plan, layout, [at], single=True)
+                return None
+            write = self._write_of(plan, at)
+        except Rejected as error:
+            return Rejection(at, error.reason, str(error), error.code)
+        if write is None:
+            return None
+        rejections = self._sink.write_singly([write])
+        if not rejections:
+            return None
+        if is_person and write.op == "delete":
+            _, plan.keys[change.key[0]], _ = self._open.gone.pop()
+        if is_person and change.op == "insert" and rejections[0].reason == "missing_row":
+            # The row that the hub store knows is gone, and nobody has told it yet.
+            self._open.gone.append((layout.entity, plan.keys.pop(change.key[0]), change.key[0]))
+            return self._write_one(plan, at)
+        return rejections[0]
+
+    def singly(self, work: Sequence[Work]) -> list[Rejection]:
+        """Write changes that were parked, in their order; answer those that still cannot be, by place."""
+        return self.write_singly(PeoplePlan(work, {}, {}), range(len(work)))
+
+
+def _values_of(write: RowWrite, columns: Sequence[str]) -> tuple[ChannelValue, ...]:
+    values = dict(zip(write.columns, write.values, strict=True))
+    return tuple(values.get(column) for column in columns)
+
+
+def _folded(values: Sequence[ChannelValue]) -> tuple[ChannelValue, ...]:
+    return tuple(map(canonical, values))
+
+
+def _local(compiled: CompiledMapping, key: tuple[ChannelValue, ...]) -> LocalKey:
+    return tuple(codec.decode(value) for codec, value in zip(compiled.key, key, strict=True))
