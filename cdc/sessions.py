@@ -25,6 +25,7 @@ from cdc.errors import HaltError, TransientError
 from cdc.faults import Faults
 from cdc.lease import Lease
 from cdc.loop_guard import LoopGuard
+from cdc.people_sessions import apply_people, capture_people, prepare_people, with_keys
 from cdc.preparing import prepare
 from cdc.readers import Reader, ReaderOptions, Wanted
 from cdc.redis_connection import RedisAddress
@@ -101,11 +102,12 @@ def open_capture(
     """A session that reads `channel`'s log."""
     settings = configuration.channels[channel]
     address = address_of(settings)
-    mappings = [spec for spec in configuration.mappings_of(channel) if spec.captures]
-    enabled = [spec for spec in mappings if spec.enabled]
 
     def build(stack: ExitStack) -> Capture:
         control.state("starting", "opening the log")
+        all_mappings = with_keys(configuration.mappings_of(channel), address)
+        mappings = [spec for spec in all_mappings if spec.captures]
+        enabled = [spec for spec in mappings if spec.enabled]
         tables = {table_of(spec, address) for spec in mappings}
         prepare(address, configuration.deployment, channel, tables, bookkeeping=settings.bookkeeping)
         wanted = Wanted(
@@ -129,8 +131,9 @@ def open_capture(
         guard = LoopGuard(redis_address(configuration), configuration.deployment, channel)
         stack.callback(guard.close)
         decoder = Decoder(enabled, default_schema(address))
+        people = capture_people(configuration, channel, all_mappings, enabled, redis_address(configuration), stack)
         return Capture(
-            CaptureParts(reader, decoder, change_log, guard, store, lease),
+            CaptureParts(reader, decoder, change_log, guard, store, lease, people),
             CaptureOptions(
                 channel=channel,
                 engine=address.engine,
@@ -160,25 +163,30 @@ def open_apply(
     """A session that writes `channel`'s tables."""
     settings = configuration.channels[channel]
     address = address_of(settings)
-    mine = configuration.mappings_of(channel)
 
     def build(stack: ExitStack) -> Applier:
         control.state("starting", "opening the target")
+        mine = with_keys(configuration.mappings_of(channel), address)
         tables = {table_of(spec, address) for spec in mine if spec.captures}
         prepare(address, configuration.deployment, channel, tables, bookkeeping=settings.bookkeeping)
+        written = [spec for spec in mine if spec.applies and spec.enabled]
+        if any(spec.entity.identity is not None for spec in written):
+            prepare_people(address, channel)
         sink = open_sink(address, SinkOptions(bookkeeping=settings.bookkeeping, probe=faults.hit, alive=control.beat))
         stack.callback(sink.close)
         server = sink.connect()
 
         def describe() -> dict[str, CompiledMapping]:
-            return {spec.entity.name: compiled_for(spec, sink) for spec in mine if spec.applies and spec.enabled}
+            return {spec.entity.name: compiled_for(spec, sink) for spec in written}
 
         change_log = ChangeLog(redis_address(configuration), configuration.deployment)
         stack.callback(change_log.close)
         guard = LoopGuard(redis_address(configuration), configuration.deployment, channel)
         stack.callback(guard.close)
+        encoder = Encoder(describe())
+        people, planner = apply_people(configuration, channel, written, sink, encoder, stack)
         return Applier(
-            ApplyParts(sink, server, Encoder(describe()), describe, change_log, guard, store, lease),
+            ApplyParts(sink, server, encoder, describe, change_log, guard, store, lease, people, planner),
             ApplyOptions(
                 deployment=configuration.deployment,
                 target=channel,

@@ -59,6 +59,8 @@ class People:
 
     def recover(self, deployment: str, target: str) -> None:
         """Give the hub store the links that a crash kept from it."""
+        if not any(compiled.spec.entity.identity is not None for compiled in self._mappings().values()):
+            return  # references only: no row of a person is made here, and there is no table of links
         links = self._people.kept(deployment, target)
         made = [MadeLink(link.entity, link.person, unpack_local(link.local_key)) for link in links]
         self._tell(made)
@@ -229,7 +231,14 @@ class People:
                 raise Rejected(str(outcome), reason="refused")
             if outcome is not None:
                 writes.append(outcome)
-        return writes
+        return [self._of_known(write) for write in writes]
+
+    def _of_known(self, write: RowWrite) -> RowWrite:
+        """The insert of a person whose row is there is an update of it: a channel that sees somebody for the first time tells the
+        others what it knows.
+        """
+        people = any(write.table is c.table and c.spec.entity.identity is not None for c in self._mappings().values())
+        return structs.replace(write, op="update", fresh=()) if people and write.op == "insert" else write
 
     def _moves_key(self, layout: Layout, change: Change) -> bool:
         """Whether it may move a person's row to another key of its own."""
@@ -267,7 +276,10 @@ class People:
             write = self._encoder.encode(layout, made, at)
         except RefusedValueError as error:
             raise Rejected(str(error), reason="refused", ref=at) from None
-        if write is not None and self._moves_key(layout, change):
+        if write is None:
+            return None
+        write = self._of_known(write)
+        if self._moves_key(layout, change):
             self._follow_key(plan, layout, change.key[0], write)
         return write
 
@@ -282,10 +294,7 @@ class People:
             if change.op == "delete":
                 return None
             raise Rejected(f"OneID {person} has no row here yet", reason=MISSING_PERSON, ref=at)
-        if change.op == "insert":
-            # The row is there: a channel that sees somebody for the first time tells the others what it knows.
-            return structs.replace(made, op="update")
-        if change.op == "delete":
+        if change.op == "delete" and self._mappings()[layout.entity].spec.on_delete == "propagate":
             self._open.gone.append((layout.entity, plan.keys.pop(person), person))
             self._open.made.pop(person, None)
             plan.references.pop(person, None)

@@ -16,6 +16,7 @@ from msgspec import structs
 from cdc import sabotage
 from cdc.capture.decoding import Decoded, Decoder
 from cdc.capture.echoes import Echoes
+from cdc.capture.people import People
 from cdc.capture.release import Release, ReleaseOptions
 from cdc.capture.state import CaptureState, first_checkpoint
 from cdc.change_log import ChangeLog, EntryId
@@ -61,6 +62,7 @@ class CaptureParts:
     guard: LoopGuard
     store: Store
     lease: Lease
+    people: People | None = None
 
 
 class Capture:
@@ -97,6 +99,8 @@ class Capture:
             self._tell_notices(batch)
             self._echoes.ask(batch.parts)
             decoded = self._parts.decoder.decode([part.rows for part in batch.parts])
+            if self._parts.people is not None:
+                self._parts.people.resolve(batch.parts, decoded)
             entries = [e for part, of in zip(batch.parts, decoded, strict=True) if (e := self._assemble(part, of))]
             if self._open_order is None:
                 self._state.position = batch.reached
