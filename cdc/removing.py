@@ -17,12 +17,12 @@ from cdc.addresses import ChannelSettings, address_of
 from cdc.errors import HaltError, TransientError
 from cdc.readers.postgresql_position import slot_name
 from cdc.readers.postgresql_slot import drop_slot
-from sinks.bookkeeping import PARKED_TABLE, PROGRESS_TABLE
+from sinks.bookkeeping import LINKS_TABLE, PARKED_TABLE, PROGRESS_TABLE
 from sinks.classification import mysql_error, postgresql_error
 from sinks.connections import Address, connect_mysql, connect_postgresql
 from sinks.contract import SinkError, Transient
 
-_TABLES: Final = (PROGRESS_TABLE, PARKED_TABLE)
+_TABLES: Final = (PROGRESS_TABLE, PARKED_TABLE, LINKS_TABLE)
 
 
 def remove_from_database(settings: ChannelSettings, deployment: str, channel: str) -> Iterator[str]:

@@ -44,6 +44,12 @@ def run(options: argparse.Namespace) -> int:
     with opened_store(configuration) as store:
         store.forget_channel(channel)
         store.audit(who(), "remove", channel)
+    if any(entity.identity is not None for entity in configuration.entities().values()):
+        from cdc.people_sessions import open_registry
+
+        registry = open_registry(configuration)
+        registry.forget_channel(channel)
+        registry.close()
     print(f"{channel}: removed - take it out of the configuration too, or `datong run` makes it anew")
     return 0
 

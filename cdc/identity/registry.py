@@ -98,6 +98,15 @@ class Registry:
             rows = Rows(connection, self.deployment, is_sqlite=self._database.is_sqlite)
             yield Deciding(rows, self.deployment, self.seal)
 
+    def forget_channel(self, channel: str) -> None:
+        """Every link of a channel's rows: `datong remove`. Who the people are stays known by their identifiers."""
+        with self.deciding() as deciding:
+            for table in ("datong_identity_link", "datong_identity_tombstone"):
+                deciding.rows.many(
+                    f"DELETE FROM {table} WHERE deployment = ? AND channel = ?", [(self.deployment, channel)]
+                )
+            deciding.begin_generation()
+
     def local(self, digest: bytes, value: bytes) -> LocalKey:
         """A row's key in its channel, out of the hub store."""
         return unpack_local(self.seal.open(digest, value))
