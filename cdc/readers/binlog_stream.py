@@ -93,7 +93,7 @@ class BinlogStream:
         buffer, first, end = bytearray(_BUFFER_SIZE), 0, 0
         view = memoryview(buffer)
         large: LargeEvent | None = None
-        heard = self._clock()
+        heard = asked = self._clock()
         while True:
             while end - first >= 4:
                 size = _length(buffer, first)[0] & _PACKET_LIMIT
@@ -123,7 +123,10 @@ class BinlogStream:
                 grown = bytearray(needed + _BUFFER_SIZE)
                 grown[:end] = view[:end]
                 buffer, view = grown, memoryview(grown)
+            if self._clock() - asked > 2 * self._heartbeat:
+                heard = self._clock()  # whoever reads was busy: that is no silence of the server
             received = self._receive(view[end:], heard)
+            asked = self._clock()
             if received:
                 end += received
                 heard = self._clock()

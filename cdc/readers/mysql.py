@@ -86,7 +86,7 @@ class MySQLReader:
             era = proposal.remembered(f"{place.era.base}>{facts.identity}", self._options.remember)
         self._era = era
         writer = PositionWriter(facts.identity, facts.domain, era)
-        prepared = [p.elsewhere() for p in place.prepared] if start.other_server else place.prepared
+        prepared = [known.read_by_others(elsewhere=start.other_server) for known in place.prepared]
         layouts = Layouts(
             self._address.engine,
             self._address.database,

@@ -56,10 +56,10 @@ class Era(msgspec.Struct, frozen=True):
 
 
 class Prepared(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """A prepared transaction: its name and, where it holds rows of wanted tables, where it is.
+    """A prepared XA transaction: its name, and where it is.
 
     `file` is empty where another server's log has it under another name: then its `gtid` finds it. `before`: MariaDB's GTID position
-    before it.
+    before it. `idle`: it holds no rows of tables that were wanted when it was read.
     """
 
     xid: str
@@ -67,14 +67,13 @@ class Prepared(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True)
     start: int = 0
     gtid: str = ""
     before: str = ""
+    idle: bool = False
 
-    @property
-    def has_rows(self) -> bool:
-        return bool(self.file or self.gtid)
-
-    def elsewhere(self) -> Prepared:
-        """As another server has it."""
-        return Prepared(self.xid, "", 0, self.gtid, self.before)
+    def read_by_others(self, *, elsewhere: bool) -> Prepared:
+        """As a reader that opens a position takes it: other tables may be wanted by now, and `elsewhere` is another server."""
+        return Prepared(
+            self.xid, "" if elsewhere else self.file, 0 if elsewhere else self.start, self.gtid, self.before
+        )
 
 
 class LogPlace(msgspec.Struct, frozen=True):

@@ -286,17 +286,16 @@ class Transactions:
         self._finish(opened, place)
 
     def _hold(self, opened: OpenTransaction, xid: str, place: EventPlace) -> None:
-        known = (
-            self._place_of(opened, xid) if opened.has_news or opened.too_large or opened.echo_rows else Prepared(xid)
-        )
-        kept = None if opened.too_large or not known.has_rows else replace(opened)
+        idle = not (opened.has_news or opened.too_large)
+        known = self._place_of(opened, xid, idle=idle)
+        kept = None if opened.too_large or idle else replace(opened)
         self._prepared.hold(known, kept, f"{place.file}:{place.start}")
         self._writer.set_prepared(self._prepared.text)
         opened.start_anew()
 
-    def _place_of(self, opened: OpenTransaction, xid: str) -> Prepared:
+    def _place_of(self, opened: OpenTransaction, xid: str, *, idle: bool = False) -> Prepared:
         before = str(self._gtids) if isinstance(self._gtids, MariaDBGtids) else ""
-        return Prepared(xid, opened.file, opened.start, opened.transaction, before)
+        return Prepared(xid, opened.file, opened.start, opened.transaction, before, idle)
 
     def _decided(self, text: str, opened: OpenTransaction, place: EventPlace) -> None:
         xid = xid_of(text)
@@ -305,7 +304,7 @@ class Transactions:
             kept = self._prepared.cached(xid)
             if kept is not None:
                 opened.adopt(kept)
-            elif known.has_rows:
+            elif not known.idle:
                 self._commit(opened, known, place)
                 return
         if not opened.passed:

@@ -5,7 +5,8 @@ go on (I7: what is still needed of the log is named in them), a restart of ours 
 at XA COMMIT the rows are read again from their place. The rows of small ones are kept as well, as a cache, so that the usual case needs
 no second reading. The change has the order of XA COMMIT.
 
-A prepared transaction without rows of wanted tables is held by its name alone. A name that comes to XA COMMIT and was never prepared before our eyes
+A prepared transaction without rows of wanted tables is passed over at its XA COMMIT, unless the reader was opened anew in between: then other
+tables may be wanted, and it is read again as well. A name that comes to XA COMMIT and was never prepared before our eyes
 (it was when we came) is looked for in the latest log files; not found, it is a reason to halt, never to pass over rows that we do not know.
 """
 

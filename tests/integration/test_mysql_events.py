@@ -196,6 +196,21 @@ def test_an_xa_transaction_that_was_prepared_before_the_first_start_is_looked_fo
     assert "binlog." in error.what
 
 
+def test_an_xa_transaction_of_a_table_that_is_mapped_before_it_commits_is_read(db: MySQLDatabase) -> None:
+    name = f"{db.name[-8:]}late"
+    reader = reader_of(db, "t")
+    reader.open(None)
+    run(db, *xa(name, "INSERT INTO other VALUES (1), (2)"))
+    run(db, "INSERT INTO t VALUES (3, 'x')")
+    (part,) = read_parts(reader, until_id(3))
+    reader.close()
+    decide(db, "COMMIT", name)
+    edited = reader_of(db, "t", "other")
+    edited.open(part.resume)
+    assert ids_of(read_parts(edited, until_id(2))) == [1, 2]
+    edited.close()
+
+
 def test_random_histories_of_xa_and_plain_transactions(db: MySQLDatabase) -> None:
     """Interleaved, cut, compressed, rotated, with restarts of the reader: what is committed arrives once, in its order."""
     seed = random.randrange(2**32)

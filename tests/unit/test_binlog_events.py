@@ -202,14 +202,15 @@ def test_a_gtid_that_was_read_before_is_another_history() -> None:
 def test_positions_carry_what_is_prepared() -> None:
     held = PreparedTransactions([])
     held.hold(Prepared("X'61',X'',1", "binlog.000002", 77, f"{SERVER}:5"), None, "")
-    held.hold(Prepared("X'62',X'63',7"), None, "")
+    held.hold(Prepared("X'62',X'63',7", "binlog.000002", 99, f"{SERVER}:6", idle=True), None, "")
     writer = PositionWriter(SERVER, None, Era(), held.text)
     place = read_place(writer.position("binlog.000003", 4, f"{SERVER}:1-9"))
     assert [p.xid for p in place.prepared] == ["X'61',X'',1", "X'62',X'63',7"]
-    assert [(p.has_rows, p.elsewhere().has_rows, p.elsewhere().file) for p in place.prepared] == [
-        (True, True, ""),
-        (False, False, ""),
-    ]
+    assert [p.idle for p in place.prepared] == [False, True]
+    moved = [p.read_by_others(elsewhere=True) for p in place.prepared]
+    assert [(p.idle, p.file, p.start, p.gtid) for p in moved] == [
+        (False, "", 0, f"{SERVER}:5"), (False, "", 0, f"{SERVER}:6"),
+    ]  # fmt: skip
     again = PreparedTransactions(place.prepared)
     assert again.text == held.text
     again.forget("X'61',X'',1")
