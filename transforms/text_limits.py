@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from typing import Any, Final, NoReturn
 
 from transforms.batches import ascii_only, gate, shorter
+from transforms.fields import parse_duration
 from transforms.inet import is_canonical
 from transforms.kinds import Step
 from transforms.mysql_charsets import CHARSETS, exact_codec, lacks_ascii, longest_character, repertoire
@@ -85,12 +87,25 @@ def _at_most_utf8(limit: int, where: str) -> Step:
 
 
 def _interval(where: str) -> Step:
+    """PostgreSQL takes a sign for each number and none before the P: a length of time below zero is written so."""
+
     def step(value: str) -> str:
+        if value.startswith("-P"):
+            try:
+                value = _below_zero(parse_duration(value))
+            except ValueError:
+                _refuse(where, value, "is not an interval in ISO 8601, such as P1DT2H")
         if _INTERVAL.fullmatch(value) is None or value[-1] in "PT":
             _refuse(where, value, "is not an interval in ISO 8601, such as P1DT2H")
         return value
 
     return step
+
+
+def _below_zero(value: dt.timedelta) -> str:
+    minutes, micros = divmod(-value // dt.timedelta(microseconds=1), 60_000_000)
+    seconds, micros = divmod(micros, 1_000_000)
+    return f"PT-{minutes // 60}H-{minutes % 60}M-{seconds}.{micros:06d}S"
 
 
 def _one_label(labels: tuple[str, ...], where: str) -> Step:

@@ -431,3 +431,37 @@ def test_a_length_of_time_is_read_in_every_iso_spelling(text, wire):
 def test_what_is_not_always_equally_long_is_no_duration(text):
     with pytest.raises(RefusedValueError):
         codec("postgresql", "text", "duration").decode(text)
+
+
+@pytest.mark.parametrize(
+    ("hours", "seconds", "written"),
+    [(0, 0.0, "PT0H0M0S"), (72, 5.000007, "PT72H0M5.000007S"), (-1, -120.5, "PT-1H-2M-0.500000S"), (0, -0.000001, "PT-0H-0M-0.000001S")],
+)  # fmt: skip
+def test_a_length_of_time_is_an_interval_and_comes_back(hours: int, seconds: float, written: str) -> None:
+    value = dt.timedelta(hours=hours, seconds=seconds)
+    of = codec("postgresql", "interval", "duration")
+    wire = codec("mariadb", "time", "duration", scale=6).decode(value)
+    assert of.encode(wire) == written
+    assert of.decode(written) == wire
+
+
+@pytest.mark.parametrize("text", ["1 day", "P", "PT", "-P1D", "P1W", "infinity", "P1.5D"])
+def test_an_interval_in_another_spelling_is_refused(text: str) -> None:
+    with pytest.raises(RefusedValueError, match="is not an interval in ISO 8601"):
+        codec("postgresql", "interval", "text").encode(text)
+
+
+@pytest.mark.parametrize(
+    ("type_name", "options", "text", "said"),
+    [
+        ("bit", {"length": 3}, "10", "has 2 bits, not 3"),
+        ("varbit", {"length": 3}, "1010", "has 4 bits, more than 3"),
+        ("bit", {"length": 1}, "2", "not made of 0 and 1"),
+        ("char", {}, "ab", "longer than 1 bytes"),
+        ("name", {}, "表" * 22, "longer than 63 bytes"),
+        ("int4range", {"kind": "range"}, "a\0", "NUL"),
+    ],
+)
+def test_what_postgresql_would_cut_without_a_word_is_refused(type_name, options, text, said) -> None:
+    with pytest.raises(RefusedValueError, match=said):
+        codec("postgresql", type_name, "text", **options).encode(text)
