@@ -148,3 +148,7 @@ def _altered(tokens: _Tokens, schema: str, change: TableChange) -> None:
             word in ("DISCARD", "IMPORT") and following in ("TABLESPACE", "PARTITION")
         ):
             change.emptied.append(table)
+            if word == "CONVERT" and tokens.skip("TABLE"):  # MariaDB: that table becomes a partition
+                change.dropped.append(tokens.table(schema))
+        elif word == "WITH" and tokens.skip("TABLE"):  # EXCHANGE PARTITION p WITH TABLE ...
+            change.emptied.append(tokens.table(schema))

@@ -61,7 +61,7 @@ def read_apart(db: MySQLDatabase, rows: int, *, compressed: bool) -> dict[str, f
     return found
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["mariadb plain", "mysql compressed"])
 def test_a_large_transaction_is_read_in_bounded_memory(kind: str, request: pytest.FixtureRequest) -> None:
     """All of it would be 130 MiB; a batch is about 15."""
     engine, form = kind.split()
