@@ -169,10 +169,11 @@ def test_truncate_and_ddl_are_told_and_not_replicated(make_world, source):
     reason = await_halt(world)
     assert "note" in reason, reason
     assert 3 not in b.rows()
-    world.mappings["a.t"]["columns"] = {"id": "id", "v": "v"}
-    world.write_configuration()
-    await_that(lambda: b.rows().get(3) == (3, None), message=lambda: f"it went on: {b.rows()} {world.readiness()}")
-    world.await_ready()
+    if source in MYSQL_KINDS:
+        world.mappings["a.t"]["columns"] = {"id": "id", "v": "v"}
+        world.write_configuration()
+        await_that(lambda: b.rows().get(3) == (3, None), message=lambda: f"it went on: {b.rows()} {world.readiness()}")
+        world.await_ready()
 
 
 # -- N4
