@@ -6,7 +6,8 @@ tables of ours, then (PostgreSQL) the publication that carries them. What the ac
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 import psycopg
 import structlog
@@ -22,6 +23,10 @@ from sinks.contract import Halt, SinkError, SinkOptions
 log = structlog.get_logger()
 
 TableName = tuple[str, str]
+_REPLICA_IDENTITY: Final = """
+SELECT n.nspname, c.relname, c.relreplident FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND (n.nspname, c.relname) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
+"""
 
 
 def prepare(address: Address, deployment: str, channel: str, tables: Iterable[TableName], *, bookkeeping: str) -> None:
@@ -30,6 +35,24 @@ def prepare(address: Address, deployment: str, channel: str, tables: Iterable[Ta
         _prepare_tables(address, channel)
     if address.engine == "postgresql":
         _prepare_publication(address, slot_name(deployment, channel), set(tables))
+
+
+def require_before_images(address: Address, channel: str, needs: Mapping[TableName, str]) -> None:
+    """Raises HaltError for a table whose log must say what a row was before a change, and does not. `needs`: why, per table."""
+    if address.engine != "postgresql" or not needs:
+        return  # MySQL and MariaDB: binlog_row_image FULL is asked for anyway
+    try:
+        with connect_postgresql(address) as connection:
+            found = connection.execute(_REPLICA_IDENTITY, [[s for s, _ in needs], [t for _, t in needs]]).fetchall()
+    except psycopg.Error as error:
+        raise translated(error, address, "asking for replica identities", "run `datong doctor`") from None
+    for schema, table, identity in found:
+        if identity != "f":
+            raise HaltError(
+                "BEFORE_IMAGES",
+                f"{channel}: the log does not say what a row of {schema}.{table} was before a change, and {needs[schema, table]} needs it",
+                f'ALTER TABLE "{schema}"."{table}" REPLICA IDENTITY FULL;',
+            )
 
 
 def _prepare_tables(address: Address, channel: str) -> None:

@@ -26,7 +26,7 @@ from cdc.faults import Faults
 from cdc.lease import Lease
 from cdc.loop_guard import LoopGuard
 from cdc.people_sessions import apply_people, capture_people, prepare_people, with_keys
-from cdc.preparing import prepare
+from cdc.preparing import prepare, require_before_images
 from cdc.readers import Reader, ReaderOptions, Wanted
 from cdc.redis_connection import RedisAddress
 from cdc.store import Store
@@ -110,6 +110,7 @@ def open_capture(
         enabled = [spec for spec in mappings if spec.enabled]
         tables = {table_of(spec, address) for spec in mappings}
         prepare(address, configuration.deployment, channel, tables, bookkeeping=settings.bookkeeping)
+        require_before_images(address, channel, before_image_needs(enabled, address))
         wanted = Wanted(
             configuration.deployment,
             channel,
@@ -176,8 +177,8 @@ def open_apply(
         stack.callback(sink.close)
         server = sink.connect()
 
-        def describe() -> dict[str, CompiledMapping]:
-            return {spec.entity.name: compiled_for(spec, sink) for spec in written}
+        def describe() -> list[CompiledMapping]:
+            return [compiled_for(spec, sink) for spec in written]
 
         change_log = ChangeLog(redis_address(configuration), configuration.deployment)
         stack.callback(change_log.close)
@@ -280,6 +281,14 @@ def key_columns(mappings: list[MappingSpec], address: Address) -> dict[tuple[str
         name = table_of(spec, address)
         columns[name] = columns.get(name, frozenset()) | set(spec.key)
     return columns
+
+
+def before_image_needs(mappings: list[MappingSpec], address: Address) -> dict[tuple[str, str], str]:
+    """The tables whose rows have to be known as they were before a change, and what of the configuration asks for it."""
+    needs = {
+        table_of(spec, address): ", ".join(spec.before_image_needs) for spec in mappings if spec.before_image_needs
+    }
+    return dict(sorted(needs.items()))
 
 
 def truncates_ignored(mappings: list[MappingSpec], address: Address) -> set[tuple[str, str]]:

@@ -5,17 +5,19 @@ built yet, refused with one sentence each instead of being ignored. Pure; each p
 from __future__ import annotations
 
 import zoneinfo
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from config.identities import identity_problems, identity_spec, people_problems, reference_problems, referred
 from config.models import ChannelConfig, ColumnConfig, Document, EntityConfig, FieldConfig, MappingConfig
+from config.rules import check_rules, deleted, routed_fields
 from config.values import is_loopback
 from transforms import check_mapping
 from transforms.compile import did_you_mean
 from transforms.compiled import Problem
 from transforms.fields import field_problems
+from transforms.fixed_point import check_offline
 from transforms.specs import ColumnSpec, EntitySpec, FieldSpec, MappingSpec, TransformSpec
 
 _CONFLICTS: Final = "it comes with conflict rules"
@@ -54,13 +56,15 @@ def _section(raw: Any, name: str) -> Mapping[Any, Any]:
 
 def check(document: Document, names: Names) -> list[Problem]:
     """Return every problem of a document that fits the schema."""
-    return [
+    found = [
         *_service(document),
         *_channels(document.channels),
         *(p for name, entity in document.entities.items() for p in _entity(name, entity, names, document.entities)),
         *_conflicts(document, names),
         *_mappings(document, names),
+        *check_rules(document),
     ]
+    return found + _come_to_rest(document, found)
 
 
 def _service(document: Document) -> Iterator[Problem]:
@@ -105,6 +109,8 @@ def _entity(name: str, entity: EntityConfig, names: Names, entities: Mapping[str
         if key not in names.fields.get(name, ()):
             yield Problem(f"{path}.key", f"no field '{key}' in entity '{name}'{did_you_mean(key, entity.fields)}")
     for field_name, field in entity.fields.items():
+        if field.merge is not None and field_name in entity.key:
+            yield Problem(f"{path}.fields.{field_name}.merge", "is part of the entity's key, which is never added up")
         yield from _field(f"{path}.fields.{field_name}", field_name, field)
         if field.type == "reference":
             yield from reference_problems(
@@ -113,8 +119,6 @@ def _entity(name: str, entity: EntityConfig, names: Names, entities: Mapping[str
 
 
 def _field(path: str, name: str, field: FieldConfig) -> Iterator[Problem]:
-    if field.merge is not None:
-        yield Problem(f"{path}.merge", not_built("merge", _CONFLICTS))
     if field.owner is not None:
         yield Problem(f"{path}.owner", not_built("owner", _CONFLICTS))
     if field.on_conflict not in (None, "latest"):
@@ -134,23 +138,23 @@ def _conflicts(document: Document, names: Names) -> Iterator[Problem]:
 
 
 def _mappings(document: Document, names: Names) -> Iterator[Problem]:
-    taken: dict[tuple[str, str], str] = {}
     for name, mapping in document.mappings.items():
         path = f"mappings.{name}"
         yield from _references(path, mapping, names)
-        yield from _later(path, mapping)
         yield from _table(path, mapping)
-        first = taken.setdefault((mapping.channel, mapping.entity), name)
-        if first != name:
-            yield Problem(
-                path,
-                f"entity '{mapping.entity}' is mapped in channel '{mapping.channel}' by {first} already: one mapping each",
-            )
         yield from _columns(path, mapping, document.entities.get(mapping.entity), names)
         yield from people_problems(path, mapping, document)
         spec = mapping_spec(name, mapping, document)
         if spec is not None:
             yield from check_mapping(spec)
+
+
+def _come_to_rest(document: Document, found: Sequence[Problem]) -> list[Problem]:
+    """Whether two-way mappings reach a fixed point; asked once all mappings are good in themselves."""
+    if any(problem.path.startswith(("mappings.", "entities.", "channels.")) for problem in found):
+        return []
+    specs = [mapping_spec(name, mapping, document) for name, mapping in document.mappings.items()]
+    return check_offline(spec for spec in specs if spec is not None)
 
 
 def _references(path: str, mapping: MappingConfig, names: Names) -> Iterator[Problem]:
@@ -160,18 +164,6 @@ def _references(path: str, mapping: MappingConfig, names: Names) -> Iterator[Pro
         )
     if mapping.entity not in names.entities:
         yield Problem(f"{path}.entity", f"no entity '{mapping.entity}'{did_you_mean(mapping.entity, names.entities)}")
-
-
-def _later(path: str, mapping: MappingConfig) -> Iterator[Problem]:
-    if mapping.where:
-        yield Problem(f"{path}.where", not_built("where", "it comes with row conditions"))
-    if mapping.on_insert:
-        yield Problem(
-            f"{path}.on_insert", not_built("on_insert", "give the columns defaults in the database until then")
-        )
-    if mapping.on_delete != "propagate":
-        written = mapping.on_delete if isinstance(mapping.on_delete, str) else "set"
-        yield Problem(f"{path}.on_delete", not_built(f"on_delete {written}", "propagate is what happens now"))
 
 
 def _table(path: str, mapping: MappingConfig) -> Iterator[Problem]:
@@ -257,6 +249,10 @@ def mapping_spec(name: str, mapping: MappingConfig, document: Document) -> Mappi
         on_error=mapping.on_error,
         on_truncate=mapping.on_truncate,
         on_insert=dict(mapping.on_insert),
+        where=dict(mapping.where),
+        on_delete=mapping.on_delete if isinstance(mapping.on_delete, str) else "set",
+        deleted=dict(deleted(mapping)),
+        routed=routed_fields(document, mapping.entity),
     )
 
 

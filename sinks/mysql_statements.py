@@ -81,9 +81,10 @@ class TablePlan:
 
     def found_by(self, write: RowWrite) -> str:
         """`a` = 1 AND `b` = 2: finds the row as it is before the write."""
-        literals = self.literals(write, write.key_columns, write.key)
+        columns = (*write.key_columns, *(column for column, _ in write.only))
+        literals = self.literals(write, columns, (*write.key, *(value for _, value in write.only)))
         return " AND ".join(
-            f"{quote_name(column)} = {literal}" for column, literal in zip(write.key_columns, literals, strict=True)
+            f"{quote_name(column)} = {literal}" for column, literal in zip(columns, literals, strict=True)
         )
 
 
@@ -103,7 +104,8 @@ def update(plan: TablePlan, write: RowWrite, dialect: Dialect) -> DataStatement:
     """One row's update, also for an insert whose key exists already."""
     literals = plan.literals(write, write.columns, write.values)
     changes = ", ".join(
-        f"{quote_name(column)} = {literal}" for column, literal in zip(write.columns, literals, strict=True)
+        f"{name} = COALESCE({name}, 0) + {literal}" if number in write.deltas else f"{name} = {literal}"
+        for number, (name, literal) in enumerate(zip(map(quote_name, write.columns), literals, strict=True))
     )
     sql = f"UPDATE {dialect.comment}{plan.name} SET {changes} WHERE {plan.found_by(write)}"
     _check_size(plan, write, len(sql), sql, dialect)
@@ -123,12 +125,14 @@ def lock_row(plan: TablePlan, write: RowWrite) -> Statement:
 
 def _inserts(plan: TablePlan, run: Sequence[RowWrite], dialect: Dialect) -> Iterator[DataStatement]:
     first = run[0]
-    upsert = dialect.upsert and plan.is_only_key(first.key_columns)
-    names = ", ".join(map(quote_name, first.columns))
+    upsert = dialect.upsert and plan.is_only_key(first.key_columns) and not first.only
+    columns = (*first.columns, *(column for column, _ in first.fresh))
+    fresh = tuple(value for _, value in first.fresh)
+    names = ", ".join(map(quote_name, columns))
     head = f"INSERT {dialect.comment}INTO {plan.name} ({names}) VALUES "
     tail = _on_duplicate(first.columns, row_alias=dialect.row_alias) if upsert else ""
     kind: StatementKind = "upsert" if upsert else "insert"
-    encoders = [plan.encoder(column) for column in first.columns]
+    encoders = [plan.encoder(column) for column in columns]
     rows: list[str] = []
     start, total = 0, 0
 
@@ -138,7 +142,7 @@ def _inserts(plan: TablePlan, run: Sequence[RowWrite], dialect: Dialect) -> Iter
 
     for number, write in enumerate(run):
         try:
-            row = f"({','.join([encode(value) for encode, value in zip(encoders, write.values, strict=True)])})"
+            row = f"({','.join([encode(value) for encode, value in zip(encoders, (*write.values, *fresh), strict=True)])})"
         except RefusedValueError as error:
             raise Rejected(f"{plan.table}: {error}", ref=write.ref) from None
         _check_size(plan, write, len(row) + len(head) + len(tail), row, dialect)
@@ -161,7 +165,7 @@ def _on_duplicate(columns: Sequence[str], *, row_alias: bool) -> str:
 def _deletes(plan: TablePlan, run: Sequence[RowWrite], dialect: Dialect) -> Iterator[DataStatement]:
     head = f"DELETE {dialect.comment}FROM {plan.name} WHERE "
     where = f"delete from {plan.table}"
-    if len(run[0].key_columns) > 1:
+    if len(run[0].key_columns) > 1 or run[0].only:
         for write in run:
             yield DataStatement(Statement(head + plan.found_by(write), where), "delete", (write,))
         return

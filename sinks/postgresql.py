@@ -240,6 +240,9 @@ class PostgreSQLSink:
         found = self._open().run_one(lookup).rows
         came = Transient(f"{made.query.where}: its row came while it was written")
         if not made.answers_rows:
+            if found and made.writes[0].op == "insert":
+                ref = made.writes[0].ref if len(made.writes) == 1 else None
+                raise Rejected(f"{made.query.where}: a row of this key is not the mapping's (where)", "23505", ref=ref)
             if found:
                 raise came
             return
@@ -247,6 +250,8 @@ class PostgreSQLSink:
         equal = {row[0]: row[1] for row in found}
         for number, write in enumerate(made.writes, 1):
             if number in changed:
+                continue
+            if number not in equal and write.lenient:
                 continue
             if number not in equal:
                 raise Rejected(f"{made.query.where}: there is no such row", reason="missing_row", ref=write.ref)

@@ -44,7 +44,7 @@ class TablePlan:
         self.unique_columns = frozenset(column for key in self.keys for column in key)
         self._columns = found.columns
         self._encoders: dict[str, Encoder] = {}
-        self._shapes: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Shape] = {}
+        self._shapes: dict[tuple[object, ...], Shape] = {}
 
     def column(self, name: str) -> PostgreSQLColumn:
         found = self._columns.get(name)
@@ -64,10 +64,11 @@ class TablePlan:
 
     def shape(self, write: RowWrite) -> Shape:
         """The statement for writes like this one."""
-        name = (write.op, write.key_columns, write.columns)
+        only, fresh = (tuple(column for column, _ in pairs) for pairs in (write.only, write.fresh))
+        name = (write.op, write.key_columns, write.columns, write.deltas, only, fresh)
         shape = self._shapes.get(name)
         if shape is None:
-            shape = self._shapes[name] = _MAKERS[write.op](self, write.key_columns, write.columns)
+            shape = self._shapes[name] = _MAKERS[write.op](self, write, only, fresh)
         return shape
 
 
@@ -102,9 +103,13 @@ def _arrays(plan: TablePlan, shape: Shape, segment: Sequence[RowWrite]) -> tuple
     encoders = shape.encoders
     columns: list[list[str]] = [[] for _ in encoders]
     for write in segment:
-        values = (*write.key, *write.values) if shape.takes_key else write.values
+        only = tuple(value for _, value in write.only)
         if not shape.takes_values:
-            values = write.key
+            values = (*write.key, *only)
+        elif shape.takes_key:
+            values = (*write.key, *only, *write.values)
+        else:
+            values = (*write.values, *(value for _, value in write.fresh))
         try:
             for column, encode, value in zip(columns, encoders, values, strict=True):
                 column.append(encode(value))
@@ -137,15 +142,18 @@ def _source(plan: TablePlan, names: Sequence[tuple[str, str]], *, numbered: bool
     return f"(SELECT {', '.join([*cast, *(('n',) if numbered else ())])} FROM {rows}) AS v"
 
 
-def _insert(plan: TablePlan, key: tuple[str, ...], columns: tuple[str, ...]) -> Shape:
+def _insert(plan: TablePlan, write: RowWrite, only: tuple[str, ...], fresh: tuple[str, ...]) -> Shape:
+    key, own = write.key_columns, write.columns
+    columns = (*own, *fresh)
     names = [(column, f"c{number}") for number, column in enumerate(columns)]
-    others = [column for column in columns if column not in key]
+    others = [column for column in own if column not in key]
     quoted = ", ".join(map(quote_name, columns))
     if others:
         changes = ", ".join(f"{quote_name(column)} = excluded.{quote_name(column)}" for column in others)
         old = ", ".join(f"t.{quote_name(column)}" for column in others)
         new = ", ".join(f"excluded.{quote_name(column)}" for column in others)
-        action = f"UPDATE SET {changes} WHERE record_image_ne(ROW({old}), ROW({new}))"
+        ours = "".join(f"t.{quote_name(column)} = excluded.{quote_name(column)} AND " for column in only)
+        action = f"UPDATE SET {changes} WHERE {ours}record_image_ne(ROW({old}), ROW({new}))"
     else:
         action = "NOTHING"
     sql = (
@@ -156,20 +164,37 @@ def _insert(plan: TablePlan, key: tuple[str, ...], columns: tuple[str, ...]) -> 
     if frozenset(key) not in plan.keys:
         mend = f"CREATE UNIQUE INDEX ON {plan.name} ({', '.join(map(quote_name, key))})"
     encoders = tuple(map(plan.encoder, columns))
-    return Shape(sql, None, encoders, takes_key=False, takes_values=True, where=f"insert into {plan.table}", mend=mend)
+    lookup = None
+    if only:  # a row of this key that is somebody else's was not touched, and must not pass for written
+        aliases = dict(names)
+        met = " AND ".join(f"t.{quote_name(column)} = v.{aliases[column]}" for column in key)
+        foreign = " OR ".join(f"t.{quote_name(column)} IS DISTINCT FROM v.{aliases[column]}" for column in only)
+        lookup = f"SELECT 1 FROM {_source(plan, names, numbered=False)} JOIN {plan.name} AS t ON {met} WHERE {foreign} LIMIT 1"
+    return Shape(
+        sql, lookup, encoders, takes_key=False, takes_values=True, where=f"insert into {plan.table}", mend=mend
+    )
 
 
-def _update(plan: TablePlan, key: tuple[str, ...], columns: tuple[str, ...]) -> Shape:
+def _update(plan: TablePlan, write: RowWrite, only: tuple[str, ...], _fresh: tuple[str, ...]) -> Shape:
+    key, columns = (*write.key_columns, *only), write.columns
     keys = [(column, f"k{number}") for number, column in enumerate(key)]
     values = [(column, f"c{number}") for number, column in enumerate(columns)]
     source = _source(plan, [*keys, *values], numbered=True)
     found = " AND ".join(f"t.{quote_name(column)} = v.{alias}" for column, alias in keys)
-    changes = ", ".join(f"{quote_name(column)} = v.{alias}" for column, alias in values)
-    old = ", ".join(f"t.{quote_name(column)}" for column in columns)
-    new = ", ".join(f"v.{alias}::{plan.column(column).full_type}" for column, alias in values)
+    changes, old, new, added = [], [], [], []
+    for number, (column, alias) in enumerate(values):
+        name = quote_name(column)
+        if number in write.deltas:
+            changes.append(f"{name} = COALESCE(t.{name}, 0) + v.{alias}")
+            added.append(f"v.{alias} <> 0")
+        else:
+            changes.append(f"{name} = v.{alias}")
+            old.append(f"t.{name}")
+            new.append(f"v.{alias}::{plan.column(column).full_type}")
+    differs = " OR ".join([f"record_image_ne(ROW({', '.join(old)}), ROW({', '.join(new)}))", *added])
     return Shape(
-        f"UPDATE {plan.name} AS t SET {changes} FROM {source} WHERE {found} AND record_image_ne(ROW({old}), ROW({new})) RETURNING v.n",
-        f"SELECT v.n, record_image_eq(ROW({old}), ROW({new})) FROM {source} JOIN {plan.name} AS t ON {found}",
+        f"UPDATE {plan.name} AS t SET {', '.join(changes)} FROM {source} WHERE {found} AND ({differs}) RETURNING v.n",
+        f"SELECT v.n, NOT ({differs}) FROM {source} JOIN {plan.name} AS t ON {found}",
         tuple(map(plan.encoder, (*key, *columns))),
         takes_key=True,
         takes_values=True,
@@ -177,7 +202,8 @@ def _update(plan: TablePlan, key: tuple[str, ...], columns: tuple[str, ...]) -> 
     )
 
 
-def _delete(plan: TablePlan, key: tuple[str, ...], _columns: tuple[str, ...]) -> Shape:
+def _delete(plan: TablePlan, write: RowWrite, only: tuple[str, ...], _fresh: tuple[str, ...]) -> Shape:
+    key = (*write.key_columns, *only)
     keys = [(column, f"k{number}") for number, column in enumerate(key)]
     source = _source(plan, keys, numbered=False)
     found = " AND ".join(f"t.{quote_name(column)} = v.{alias}" for column, alias in keys)

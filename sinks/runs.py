@@ -33,6 +33,10 @@ def _alike(one: RowWrite, other: RowWrite) -> bool:
         and one.op == other.op
         and one.columns == other.columns
         and one.key_columns == other.key_columns
+        and one.deltas == other.deltas
+        and one.only == other.only
+        and one.fresh == other.fresh
+        and one.lenient == other.lenient
     )
 
 

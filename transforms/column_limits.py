@@ -36,16 +36,24 @@ def _refuse(where: str, value: object, why: str) -> NoReturn:
     raise RefusedValueError(where, f"{masked(value)} {why}")
 
 
+def integer_bounds(column_type: ColumnType) -> tuple[int, int] | None:
+    """The least and the greatest whole number that a column holds; None where it is not a column of whole numbers."""
+    if column_type.name == "bit" and column_type.engine != "postgresql":
+        return 0, 2 ** (column_type.length or 1) - 1
+    if column_type.name == "oid":
+        return 0, 2**32 - 1
+    bits = _INTEGER_BITS.get(column_type.name)
+    if bits is None:
+        return None
+    return (0, 2**bits - 1) if column_type.unsigned else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+
 def integer(column_type: ColumnType, where: str) -> list[Step]:
     if column_type.name == "year":
         return [_year(where)]
-    if column_type.name == "bit":
-        least, most = 0, 2 ** (column_type.length or 1) - 1
-    elif column_type.name == "oid":
-        least, most = 0, 2**32 - 1
-    else:
-        bits = _INTEGER_BITS[column_type.name]
-        least, most = (0, 2**bits - 1) if column_type.unsigned else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    bounds = integer_bounds(column_type)
+    assert bounds is not None, column_type  # its kind is integer
+    least, most = bounds
 
     def step(value: int) -> int:
         if least <= value <= most:

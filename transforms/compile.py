@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from transforms import registry
 from transforms.batches import many, over_column, over_wire
+from transforms.capacity import fits
 from transforms.columns import ColumnEnds, ColumnRefusedError, column_ends
 from transforms.compiled import ColumnCodec, CompiledMapping, MappingRefusedError, Problem
 from transforms.constants import Constant, constants, opposite
@@ -102,7 +103,7 @@ def _rules(
         column = table.column(name)
         if not apply or name in mapped or column is None:
             continue
-        of_life = found["on_insert"].pop(name, None) or opposite(constant, column)
+        of_life = found["where"].get(name) or found["on_insert"].pop(name, None) or opposite(constant, column)
         if of_life is None:
             problems.append(
                 Problem(
@@ -147,6 +148,13 @@ def _codec(
     if column is None:
         hint = did_you_mean(column_spec.column, (c.name for c in table.columns))
         raise ColumnRefusedError(f"no column '{column_spec.column}' in table {table}{hint}")
+    return column_codec(spec, column_spec, column, zone, apply=apply)
+
+
+def column_codec(
+    spec: MappingSpec, column_spec: ColumnSpec, column: Column, zone: zoneinfo.ZoneInfo, *, apply: bool
+) -> ColumnCodec:
+    """Compile one column. Raises ColumnRefusedError and TransformRefusedError."""
     field = spec.entity.field(column_spec.field)
     if field is None:
         hint = did_you_mean(column_spec.field, (f.name for f in spec.entity.fields))
@@ -198,6 +206,12 @@ def _join(
             back.append(built.encode)
         may_be_null = may_be_null or built.gives_null
         kind = built.kind
+    if apply and all(step.name == "default" for step in column_spec.transforms):
+        misfit = fits(field, column.type)
+        if misfit is not None:
+            raise ColumnRefusedError(misfit.told(column.name, column.type, field))
+    if field.merge is not None:
+        _check_counter(column_spec, column, ends, field)
     if apply and one_way is not None:
         raise TransformRefusedError(
             f"transform {one_way} has no way back, and the mapping applies: use direction capture"
@@ -223,13 +237,26 @@ def _join(
     )
     if one_way is not None:
         no_way = _no_way_back(ends.where, one_way)
-        return ColumnCodec(column.name, field.name, decode, no_way, decode_many, no_way)
+        return ColumnCodec(column.name, field.name, ends.kind, decode, no_way, decode_many, no_way)
     encode, refuses_null = _encoder(back, ends.where, column, field, default)
     # The wire form's class is the first step's to see; a field's values are never of two classes, but for huge integers.
     encode_many = over_wire(
         many([step for step in reversed(back) if step is not None]), encode, refuses_null=refuses_null
     )
-    return ColumnCodec(column.name, field.name, decode, encode, decode_many, encode_many)
+    return ColumnCodec(column.name, field.name, ends.kind, decode, encode, decode_many, encode_many)
+
+
+def _check_counter(column_spec: ColumnSpec, column: Column, ends: ColumnEnds, field: FieldSpec) -> None:
+    """A counter's difference is what is added to the column, so the column must be a number that is the field's, or so many of it."""
+    if ends.kind not in ("integer", "decimal") or column.type.name in ("year", "bit"):
+        raise ColumnRefusedError(
+            f"column {column.name} {column.type} cannot be added to: field {field.name} is a counter (merge: sum)"
+        )
+    for transform in column_spec.transforms:
+        if transform.name not in ("scale", "integer", "default"):
+            raise TransformRefusedError(
+                f"transform {transform.name} does not keep sums, and field {field.name} is a counter"
+            )
 
 
 def _past_null(step: Step) -> Step:

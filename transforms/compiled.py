@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from transforms.constants import Constant
+from transforms.kinds import Kind
 from transforms.specs import MappingSpec
 from transforms.tables import Table
 from transforms.values import ChannelValue, WireValue
@@ -42,6 +43,7 @@ class ColumnCodec:
 
     column: str
     field: str
+    kind: Kind  # of the column's values
     decode: Callable[[ChannelValue], WireValue]
     encode: Callable[[WireValue], ChannelValue]
     decode_many: Callable[[list[ChannelValue]], list[WireValue]]

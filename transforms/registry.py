@@ -20,7 +20,7 @@ from typing import Any, Final, NoReturn
 
 import pydantic
 
-from transforms.kinds import Kind, Step
+from transforms.kinds import PYTHON_CLASS, Kind, Step
 from transforms.specs import FieldSpec, TransformSpec
 from transforms.values import RefusedValueError, masked
 
@@ -129,17 +129,22 @@ def _told(own: Transform) -> Callable[[Any, Kind, Context], Built]:
 
     def build(parameter: Any, kind: Kind, context: Context) -> Built:
         made = own.build(parameter, kind, context)
-        encode = None if made.encode is None else told(made.encode, context)
-        return replace(made, decode=told(made.decode, context), encode=encode)
+        encode = None if made.encode is None else told(made.encode, kind, context)
+        return replace(made, decode=told(made.decode, made.kind, context, made.gives_null), encode=encode)
 
-    def told(step: Step, context: Context) -> Step:
+    def told(step: Step, kind: Kind, context: Context, may_be_null: bool = False) -> Step:
+        expected = PYTHON_CLASS[kind]
+
         def run(value: Any) -> Any:
             try:
-                return step(value)
+                given = step(value)
             except RefusedValueError:
                 raise
             except Exception as error:  # noqa: BLE001 - see the docstring
                 raise RefusedValueError(context.where, f"the transform failed with {type(error).__name__}") from None
+            if given.__class__ is expected or (given is None and may_be_null):
+                return given
+            raise RefusedValueError(context.where, f"the transform gave {type(given).__name__} instead of {kind}")
 
         return run
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+# As people write the types that pg_type names differently.
+_POSTGRESQL_NAMES: Final = {"int2": "smallint", "int4": "integer", "int8": "bigint"}
+
 Engine: TypeAlias = Literal["mysql", "mariadb", "postgresql", "sqlite"]
 # What MySQL and MariaDB call their spatial types in the catalog; in the log all of them are `geometry`.
 GEOMETRIES: Final = frozenset({
@@ -53,7 +56,8 @@ class ColumnType:
             size = f"({self.length})"
         elif self.scale:
             size = f"({self.scale})"
-        return f"{self.name}{size}{' unsigned' if self.unsigned else ''}"
+        name = _POSTGRESQL_NAMES.get(self.name, self.name) if self.engine == "postgresql" else self.name
+        return f"{name}{size}{' unsigned' if self.unsigned else ''}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
@@ -69,7 +69,7 @@ class ApplyParts:
     sink: Sink
     server: ServerIdentity
     encoder: Encoder
-    describe: Callable[[], Mapping[str, CompiledMapping]]
+    describe: Callable[[], Iterable[CompiledMapping]]
     change_log: ChangeLog
     guard: LoopGuard
     store: Store

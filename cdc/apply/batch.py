@@ -106,7 +106,8 @@ class BatchMaker:
     def park(self, batch: Batch, rejections: Sequence[Rejection]) -> list[ParkedRow]:
         """The rows to park for what the sink rejected; their keys wait from now on."""
         rows = []
-        for rejection in rejections:
+        # A change may have several writes: it is parked once, with what was said first.
+        for rejection in {rejection.ref: rejection for rejection in reversed(rejections)}.values():
             entry, layout, change = batch.origins[rejection.ref]
             spec = self._encoder.mapping_of(layout)
             assert spec is not None  # it was encoded by one
@@ -121,9 +122,9 @@ class BatchMaker:
             batch.park(self._parked(spec, entry, layout, change, "waiting", "an earlier change of this key is parked"))
         elif isinstance(outcome, RefusedValueError):
             batch.park(self._parked(spec, entry, layout, change, "refused", str(outcome)))
-        elif outcome is not None:
-            batch.writes.append(outcome)
-            return True
+        else:
+            batch.writes += outcome
+            return bool(outcome)
         return False
 
     def _waits(self, batch: Batch, spec: MappingSpec, layout: Layout, change: Change) -> bool:

@@ -153,7 +153,7 @@ class People:
         for write in writes:
             if write.ref in found:
                 self._learn(plan, compiled, plan.work[write.ref][1].key[0], _local(compiled, found[write.ref]))
-                self._sink.write([w for w in (self._write_of(plan, write.ref),) if w is not None])
+                self._sink.write(self._writes_of_one(plan, write.ref))
         if not fresh:
             return
         if set(columns) <= set(fresh[0].columns):
@@ -223,14 +223,13 @@ class People:
     def _writes_of(self, plan: PeoplePlan, places: Sequence[int]) -> list[RowWrite]:
         """The writes of many changes, encoded together. Raises Rejected."""
         if any(self._moves_key(*plan.work[at]) for at in places):
-            return [write for at in places if (write := self._write_of(plan, at)) is not None]
+            return [write for at in places for write in self._writes_of_one(plan, at)]
         made = [(plan.work[at][0], change) for at in places if (change := self._ready(plan, at)) is not None]
         writes: list[RowWrite] = []
         for outcome in self._encoder.encode_all(made):
             if isinstance(outcome, RefusedValueError):
                 raise Rejected(str(outcome), reason="refused")
-            if outcome is not None:
-                writes.append(outcome)
+            writes += outcome
         return [self._of_known(write) for write in writes]
 
     def _of_known(self, write: RowWrite) -> RowWrite:
@@ -238,7 +237,16 @@ class People:
         others what it knows.
         """
         people = any(write.table is c.table and c.spec.entity.identity is not None for c in self._mappings().values())
-        return structs.replace(write, op="update", fresh=()) if people and write.op == "insert" else write
+        if not people or write.op != "insert":
+            return write
+        # What somebody's counters hold here is not what they begin with elsewhere.
+        counters = {
+            codec.column for c in self._mappings().values() if c.table is write.table for codec in c.columns
+            if codec.field in c.spec.counters
+        }  # fmt: skip
+        kept = [(c, v) for c, v in zip(write.columns, write.values, strict=True) if c not in counters]
+        columns, values = tuple(c for c, _ in kept), tuple(v for _, v in kept)
+        return structs.replace(write, op="update", columns=columns, values=values, fresh=())
 
     def _moves_key(self, layout: Layout, change: Change) -> bool:
         """Whether it may move a person's row to another key of its own."""
@@ -262,26 +270,27 @@ class People:
                         raise Rejected(error, reason=MISSING_REFERENCE)
                     (made[at],) = local
             values = tuple(made)
+        # Counters need what was there before; whom a reference named then is of no concern.
+        before = tuple(None if at in concern.references else value for at, value in enumerate(change.before))
         if not concern.is_person:
-            return change if values is change.values else structs.replace(change, values=values, before=())
-        return structs.replace(change, key=plan.keys.get(change.key[0], ()), values=values, before=())
+            return change if values is change.values else structs.replace(change, values=values, before=before)
+        return structs.replace(change, key=plan.keys.get(change.key[0], ()), values=values, before=before)
 
-    def _write_of(self, plan: PeoplePlan, at: int) -> RowWrite | None:
-        """One change's write; None: nothing of it is mapped here, or there is nothing to delete. Raises Rejected."""
+    def _writes_of_one(self, plan: PeoplePlan, at: int) -> list[RowWrite]:
+        """One change's writes; none: nothing of it is mapped here, or there is nothing to delete. Raises Rejected."""
         layout, change = plan.work[at]
         made = self._ready(plan, at)
         if made is None:
-            return None
+            return []
         try:
-            write = self._encoder.encode(layout, made, at)
+            writes = self._encoder.encode(layout, made, at)
         except RefusedValueError as error:
             raise Rejected(str(error), reason="refused", ref=at) from None
-        if write is None:
-            return None
-        write = self._of_known(write)
+        writes = [self._of_known(write) for write in writes]
         if self._moves_key(layout, change):
-            self._follow_key(plan, layout, change.key[0], write)
-        return write
+            for write in writes:
+                self._follow_key(plan, layout, change.key[0], write)
+        return writes
 
     def _ready(self, plan: PeoplePlan, at: int) -> Change | None:
         """A change with this channel's keys; what it does to its person's row is noted. Raises Rejected."""
@@ -320,15 +329,13 @@ class People:
                 self._translated(plan, layout, change)
                 self._create(plan, layout, [at], single=True)
                 return None
-            write = self._write_of(plan, at)
+            writes = self._writes_of_one(plan, at)
         except Rejected as error:
             return Rejection(at, error.reason, str(error), error.code)
-        if write is None:
-            return None
-        rejections = self._sink.write_singly([write])
+        rejections = self._sink.write_singly(writes) if writes else []
         if not rejections:
             return None
-        if is_person and write.op == "delete":
+        if is_person and any(write.op == "delete" for write in writes):
             _, plan.keys[change.key[0]], _ = self._open.gone.pop()
         if is_person and change.op == "insert" and rejections[0].reason == "missing_row":
             # The row that the hub store knows is gone, and nobody has told it yet.

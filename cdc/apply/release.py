@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -25,7 +25,7 @@ Transact = Callable[[int, Callable[[], None]], None]  # rows, what to do inside 
 class Hooks:
     """`describe` compiles the target's mappings against its tables as they are now; `alive` gives a beat between two keys."""
 
-    describe: Callable[[], Mapping[str, CompiledMapping]]
+    describe: Callable[[], Iterable[CompiledMapping]]
     alive: Callable[[], None]
 
 
@@ -145,9 +145,7 @@ class Release:
             if self._encoder.mapping_of(parked.layout) is None:
                 return writes, {ref: Rejection(ref, row.reason, "no enabled mapping writes this entity here", "")}
             try:
-                write = self._encoder.encode(parked.layout, parked.change, ref)
+                writes += self._encoder.encode(parked.layout, parked.change, ref)
             except RefusedValueError as error:
                 return writes, {ref: Rejection(ref, "refused", str(error), "")}
-            if write is not None:
-                writes.append(write)
         return writes, {}

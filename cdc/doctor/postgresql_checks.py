@@ -197,8 +197,12 @@ def check_replicated_tables(wish: Wish, facts: PostgreSQLFacts) -> Iterator[Find
             text = f"{table.catalog} has no replica identity: once it is published, its updates and deletes fail"
             yield wish.finding("REPLICA_IDENTITY", "error", text, full, path=path)
         elif table.replica_identity != "f":
-            text = f"replica identity of {table.catalog} is not FULL: the log has no values from before a change, and counters need them"
-            yield wish.finding("REPLICA_IDENTITY", "warning", text, full, path=path)
+            needs = [
+                need for m in wish.mappings if m.captures and wish.name_of(m) == name for need in m.before_image_needs
+            ]
+            what = f"{', '.join(needs)} needs them" if needs else "counters, where and conflict rules need them"
+            text = f"replica identity of {table.catalog} is not FULL: the log has no values from before a change, and {what}"
+            yield wish.finding("REPLICA_IDENTITY", "error" if needs else "warning", text, full, path=path)
 
 
 def check_privileges(wish: Wish, facts: PostgreSQLFacts) -> Iterator[Finding]:

@@ -35,7 +35,7 @@ def maker(waiting=(), on_error="park"):
         "mini.users", "mini", "postgresql", None, "users", MEMBER, "both", columns, ("uid",), on_error=on_error
     )
     keys = ParkedKeys(waiting)
-    return BatchMaker("coffee", Encoder({"member": compile_mapping(spec, TABLE, capture=True, apply=True)}), keys), keys
+    return BatchMaker("coffee", Encoder([compile_mapping(spec, TABLE, capture=True, apply=True)]), keys), keys
 
 
 def entry(*changes, order=5, first=0, end=9, last=True, layouts=(FULL, NICK, KEY, GONE, OTHER)):

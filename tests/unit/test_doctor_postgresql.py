@@ -138,6 +138,14 @@ def test_what_is_wrong_with_a_mapped_table_is_named(changes, code, severity, men
     assert mend in finding.mend or mend is None
 
 
+def test_what_needs_the_row_before_makes_it_an_error():
+    facts = with_members(replica_identity="d")
+    mappings = tuple(dataclasses.replace(mapping, where={"shop_id": 7}) for mapping in wish("postgresql").mappings)
+    found = {f.code: f for f in findings(facts, mappings=mappings)}
+    assert found["REPLICA_IDENTITY"].severity == "error"
+    assert "and where needs them" in found["REPLICA_IDENTITY"].text
+
+
 def test_without_a_key_the_default_replica_identity_makes_updates_fail():
     found = {f.code: f.severity for f in findings(with_members(replica_identity="d", catalog={"primary_key": ()}))}
     assert found["REPLICA_IDENTITY"] == "error"

@@ -1,0 +1,171 @@
+"""What a mapping makes of a table's columns, both ways, as lines for an operator. Pure; the catalogs are given.
+
+Guards I6 before anything runs: what will be refused or parked is named here, with what to declare instead. No key of a transform shows.
+"""
+
+from __future__ import annotations
+
+import zoneinfo
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from transforms import registry
+from transforms.capacity import narrower
+from transforms.columns import ColumnRefusedError
+from transforms.compile import column_codec, compile_mapping
+from transforms.compiled import CompiledMapping, MappingRefusedError
+from transforms.fixed_point import check_compiled
+from transforms.registry import TransformRefusedError
+from transforms.specs import ColumnSpec, MappingSpec, TransformSpec
+from transforms.tables import Column, Table
+
+HEADS = ("column", "type there", "transforms", "field", "type", "captured", "applied", "lossy")
+_SECRET = frozenset({"hash", "encrypt"})
+
+
+@dataclass(slots=True)
+class Explanation:
+    """`rows` fit HEADS; `rules` are the mapping's conditions; `problems` are what refuses it."""
+
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+    rules: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def explain(spec: MappingSpec, table: Table, others: Sequence[tuple[MappingSpec, Table]]) -> Explanation:
+    """`others`: the mappings of the same entity in other channels, with their tables."""
+    made = Explanation()
+    zone = zoneinfo.ZoneInfo(spec.time_zone)
+    sources = [(other, of) for other, of in others if other.captures]
+    for column in spec.columns:
+        made.rows.append(_row(spec, column, table, zone, sources))
+    made.rules += _rules(spec, table)
+    compiled = _compiled(spec, table, made.problems)
+    if compiled is not None:
+        ignored: list[str] = []
+        known = [found for other, of in others if (found := _compiled(other, of, ignored)) is not None]
+        made.problems += map(str, check_compiled([compiled, *known]))
+    return made
+
+
+def _compiled(spec: MappingSpec, table: Table, problems: list[str]) -> CompiledMapping | None:
+    try:
+        return compile_mapping(spec, table, capture=spec.captures, apply=spec.applies)
+    except MappingRefusedError as refused:
+        problems += map(str, refused.problems)
+        return None
+
+
+def _row(
+    spec: MappingSpec,
+    column_spec: ColumnSpec,
+    table: Table,
+    zone: zoneinfo.ZoneInfo,
+    sources: Sequence[tuple[MappingSpec, Table]],
+) -> tuple[str, ...]:
+    column = table.column(column_spec.column)
+    target = spec.entity.field(column_spec.field)
+    assert target is not None  # the configuration was checked
+    name = column_spec.column + (" (key)" if column_spec.column in spec.key else "")
+    there = "-" if column is None else f"{column.type}{'' if column.nullable else ' not null'}"
+    steps = ", ".join(_step(step) for step in column_spec.transforms) or "-"
+    what = target.type + (f" {_constraints(target)}" if _constraints(target) else "")
+    return (
+        name, there, steps, target.name, what,
+        _way(spec, column_spec, column, zone, wanted=spec.captures, apply=False),
+        _way(spec, column_spec, column, zone, wanted=spec.applies, apply=True),
+        "-" if column is None else _lossy(spec, column_spec, column, sources),
+    )  # fmt: skip
+
+
+def _step(step: TransformSpec) -> str:
+    if step.parameter is None:
+        return step.name
+    if step.name in _SECRET or step.name not in registry.builtin():
+        return f"{step.name}: ..."
+    return f"{step.name}: {step.parameter}"
+
+
+def _constraints(target: object) -> str:
+    names = ("required", "max_length", "minimum", "maximum", "pattern", "precision", "scale", "merge", "to")
+    told = [f"{name} {value}" for name in names if (value := getattr(target, name)) not in (None, False)]
+    return ", ".join("required" if text == "required True" else text for text in told)
+
+
+def _way(
+    spec: MappingSpec,
+    column_spec: ColumnSpec,
+    column: Column | None,
+    zone: zoneinfo.ZoneInfo,
+    *,
+    wanted: bool,
+    apply: bool,
+) -> str:
+    """Whether one way works for the column, or why not."""
+    if not wanted:
+        return "no"
+    if column is None:
+        return "REFUSED: no such column"
+    try:
+        column_codec(spec, column_spec, column, zone, apply=apply)
+    except (ColumnRefusedError, TransformRefusedError) as error:
+        return f"REFUSED: {error}"
+    return "yes"
+
+
+def _lossy(
+    spec: MappingSpec, column_spec: ColumnSpec, column: Column, sources: Sequence[tuple[MappingSpec, Table]]
+) -> str:
+    """What cannot pass: ways without a way back, and values of other channels' columns that this one is too narrow for."""
+    target = spec.entity.field(column_spec.field)
+    assert target is not None
+    notes = [
+        f"{step.name} has no way back"
+        for step in column_spec.transforms
+        if step.name in registry.builtin() and not registry.builtin()[step.name].invertible
+    ]
+    if spec.applies and not column_spec.transforms:
+        for other, table in sources:
+            for theirs in other.columns:
+                source = table.column(theirs.column) if theirs.field == target.name and not theirs.transforms else None
+                misfit = None if source is None else narrower(target, source.type, column.type)
+                if misfit is not None:
+                    notes.append(
+                        f"{misfit.holds} from {other.name}: beyond the column is parked - {misfit.mend} or widen the column"
+                    )
+    return "; ".join(notes) or "-"
+
+
+def _rules(spec: MappingSpec, table: Table) -> list[str]:
+    lines = []
+    if spec.where:
+        lines.append(
+            f"where {_pairs(spec.where)}: only such rows are captured; written on insert; no other row is touched"
+        )
+    if spec.on_insert:
+        lines.append(f"on_insert {_pairs(spec.on_insert)}: written when a row is created here")
+    if spec.on_delete == "set":
+        lines.append(f"on_delete sets {_pairs(spec.deleted)}; a row that has these counts as deleted")
+    elif spec.on_delete == "ignore":
+        lines.append("on_delete ignore: a delete that arrives does nothing here")
+    if spec.counters:
+        lines.append(f"counters: {', '.join(sorted(spec.counters))}: differences are added")
+    mapped = {column.column for column in spec.columns} | set(spec.where) | set(spec.on_insert) | set(spec.deleted)
+    computed = [column.name for column in table.columns if column.generated and column.name not in mapped]
+    if computed:
+        lines.append(f"computed by the server, never written: {', '.join(computed)}")
+    if spec.applies:
+        missing = [
+            column.name
+            for column in table.columns
+            if not (column.nullable or column.has_default or column.generated or column.name in mapped)
+        ]
+        if missing:
+            lines.append(
+                f"NOT NULL without default, and nothing fills them when a row is created: {', '.join(missing)} - use on_insert"
+            )
+    return lines
+
+
+def _pairs(constants: Mapping[str, object]) -> str:
+    return ", ".join(f"{column} = {value!r}" for column, value in constants.items())

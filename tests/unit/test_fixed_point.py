@@ -1,0 +1,141 @@
+"""Two-way mappings come to rest, or are refused with a value that shows it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+
+import pytest
+
+from config.load import ConfigurationRefused, load, parse
+from tests.unit.test_config_coffee import ENVIRONMENT, EXAMPLES
+from transforms import Built, Transform, compile_mapping, registry
+from transforms.fixed_point import check_compiled, check_offline
+from transforms.specs import ColumnSpec, EntitySpec, FieldSpec, MappingSpec, TransformSpec
+from transforms.tables import Column, ColumnType, Table
+
+KEYS = {"keys": {"k": "x" * 32}}
+
+
+class _Point:
+    def __init__(self, transform):
+        self.name, self.value, self._transform = transform.name, "tests", transform
+
+    def load(self):
+        return self._transform
+
+
+@pytest.fixture
+def own(monkeypatch):
+    """Transforms that claim a way back and do not keep it, or keep it on a smaller set of values."""
+    steps = {
+        "grow": (lambda v: v, lambda v: v + "!"),
+        "fold": (str.lower, str.upper),
+        "swap": (str.swapcase, str.swapcase),
+        "round": (lambda v: v // 10, lambda v: v * 10 + 5),
+    }
+    kinds = {"round": "integer"}
+
+    def transform(name, decode, encode):
+        def build(_parameter, kind, _context):
+            registry.require(kind, [kinds.get(name, "text")], name)
+            return Built(kind, decode, encode)
+
+        return Transform(name, "A test.", None, build)
+
+    points = [_Point(transform(name, *pair)) for name, pair in steps.items()]
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: points)
+    registry._own_entry_points.cache_clear()
+    yield
+    registry._own_entry_points.cache_clear()
+
+
+def mapping(name, field, *steps, direction="both"):
+    entity = EntitySpec("thing", ("id",), (FieldSpec("id", "integer"), field))
+    made = tuple(TransformSpec(s) if isinstance(s, str) else TransformSpec(*next(iter(s.items()))) for s in steps)
+    columns = (ColumnSpec("id", "id"), ColumnSpec("c", "f", made))
+    return MappingSpec(f"{name}.t", name, "mysql", None, "t", entity, direction, columns, ("id",))
+
+
+TEXT = FieldSpec("f", "text")
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(
+    ("field", "steps", "rests"),
+    [
+        (TEXT, ["grow"], False),
+        (
+            TEXT,
+            ["fold"],
+            False,
+        ),  # Abc becomes ABC, comes back as abc, and stays; but not the Turkish capital with its dot
+        (TEXT, ["swap"], True),
+        (FieldSpec("f", "integer"), ["round"], True),
+        (TEXT, [{"replace": {"/": "-"}}], True),
+        (TEXT, [{"prefix": "SKU-"}], True),
+        (TEXT, [{"phone": "CN"}], True),
+        (FieldSpec("f", "enum", values=("a", "b")), [{"enum": {0: "a", 1: "b"}}], True),
+        (FieldSpec("f", "decimal", scale=2), [{"suffix": "元"}, "decimal"], True),
+        (FieldSpec("f", "instant"), [{"datetime": "%Y/%m/%d %H:%M"}], True),
+        (FieldSpec("f", "boolean"), [{"boolean": {"true": ["Y", "y"], "false": "N"}}], True),
+        (TEXT, [{"encrypt": KEYS | {"deterministic": True}}], True),
+        (TEXT, [{"encrypt": KEYS}], False),
+    ],
+)
+def test_what_a_pair_makes_of_values_decides(field, steps, rests):
+    problems = check_offline([mapping("a", field), mapping("b", field, *steps)])
+    assert (problems == []) == rests, problems
+    if not rests:
+        assert "does not come to rest with" in problems[0].message
+        assert "(field f)" in problems[0].message
+    assert check_offline([mapping("a", field), mapping("b", field, *steps, direction="capture")]) == []
+
+
+def test_two_ends_that_encrypt_alike_come_to_rest():
+    assert check_offline([mapping("a", TEXT, {"encrypt": KEYS}), mapping("b", TEXT, {"encrypt": KEYS})]) == []
+
+
+@pytest.mark.usefixtures("own")
+def test_the_value_that_shows_it_is_told():
+    (problem,) = check_offline([mapping("a", TEXT), mapping("b", TEXT, "grow")])
+    assert problem.path in ("mappings.a.t.columns.c", "mappings.b.t.columns.c")
+    assert "!" in problem.message
+
+
+@pytest.mark.usefixtures("own")
+def test_with_catalogs_the_real_columns_are_tried():
+    def compiled(name, *steps):
+        table = Table(
+            "s",
+            "t",
+            (Column("id", ColumnType("mysql", "int")), Column("c", ColumnType("mysql", "varchar", length=40))),
+            ("id",),
+        )
+        return compile_mapping(mapping(name, TEXT, *steps), table, capture=True, apply=True)
+
+    assert check_compiled([compiled("a"), compiled("b")]) == []
+    assert check_compiled([compiled("a"), compiled("b", "grow")]) != []
+
+
+@pytest.mark.usefixtures("own")
+def test_a_configuration_that_does_not_come_to_rest_is_refused_as_a_whole():
+    text = """
+version: 1
+deployment: small
+channels: {a: {url: "mysql://u:p@h1/s"}, b: {url: "postgresql://u:p@h2/s"}}
+entities: {thing: {key: [id], fields: {id: {type: integer}, name: {type: text}}}}
+mappings:
+  a.t: {channel: a, table: t, entity: thing, columns: {id: id, name: name}}
+  b.t: {channel: b, table: t, entity: thing, columns: {id: id, name: {field: name, transforms: [grow]}}}
+"""
+    with pytest.raises(ConfigurationRefused) as refused:
+        parse(text, {})
+    assert [problem.path.rsplit(".", 1)[1] for problem in refused.value.problems] == ["name"]
+
+
+def test_a_usual_configuration_is_tried_in_less_than_a_second():
+    specs = load(EXAMPLES / "coffee.yaml", ENVIRONMENT).specs
+    began = time.process_time()
+    assert check_offline(specs) == []
+    assert time.process_time() - began < 1

@@ -1,0 +1,201 @@
+"""A two-way mapping must come to rest: what A writes to B and B back to A is, written to B again, what B has already.
+
+    f_AB(f_BA(f_AB(x))) == f_AB(x)
+
+Tried with generated values of every column and field, before anything runs: else two channels would change one value for ever,
+each time somebody touches it. A value that some step refuses is parked when it comes, loudly, and so no concern here. Guards I3.
+"""
+
+from __future__ import annotations
+
+import zoneinfo
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from transforms import samples
+from transforms.columns import ColumnRefusedError
+from transforms.compile import column_codec
+from transforms.compiled import ColumnCodec, CompiledMapping, Problem
+from transforms.fields import field_codec, field_problems
+from transforms.kinds import Kind, from_literal, kind_of_field
+from transforms.registry import TransformRefusedError
+from transforms.specs import ColumnSpec, FieldSpec, MappingSpec
+from transforms.tables import Column, ColumnType
+from transforms.values import RefusedValueError
+
+# The widest column of each kind: what a mapping is tried with while no catalog is known.
+_STAND_INS: Final[dict[Kind, ColumnType]] = {
+    "text": ColumnType("postgresql", "text"),
+    "integer": ColumnType("postgresql", "int8"),
+    "decimal": ColumnType("postgresql", "numeric"),
+    "float": ColumnType("postgresql", "float8"),
+    "boolean": ColumnType("postgresql", "bool"),
+    "date": ColumnType("postgresql", "date"),
+    "time": ColumnType("postgresql", "time"),
+    "datetime": ColumnType("postgresql", "timestamp"),
+    "instant": ColumnType("postgresql", "timestamptz"),
+    "bytes": ColumnType("postgresql", "bytea"),
+    "json": ColumnType("postgresql", "jsonb"),
+    "uuid": ColumnType("postgresql", "uuid"),
+    "duration": ColumnType("mysql", "time", scale=6),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One column of a field, in a mapping that captures and applies. `values`: what such a column may hold."""
+
+    path: str
+    codec: ColumnCodec
+    values: tuple[Any, ...]
+
+
+def check_offline(specs: Iterable[MappingSpec]) -> list[Problem]:
+    """Try all two-way mappings by their fields' types alone; columns without transforms are taken to be as wide as their field."""
+    return _check(specs, _stand_in)
+
+
+def check_compiled(mappings: Iterable[CompiledMapping]) -> list[Problem]:
+    """The same with the real columns of all channels."""
+    known = {compiled.spec.name: compiled for compiled in mappings}
+
+    def side(spec: MappingSpec, column: ColumnSpec, field: FieldSpec) -> Side | None:
+        compiled = known[spec.name]
+        codec = next(codec for codec in compiled.columns if codec.column == column.column)
+        of_table = compiled.table.column(column.column)
+        assert of_table is not None  # it was compiled
+        return Side(_path(spec, column), codec, _column_values(codec, codec.kind, column, field))
+
+    return _check((compiled.spec for compiled in known.values()), side, plain_too=True)
+
+
+def _check(specs: Iterable[MappingSpec], side: Any, *, plain_too: bool = False) -> list[Problem]:
+    by_field: dict[tuple[str, str], list[tuple[MappingSpec, ColumnSpec, FieldSpec]]] = {}
+    for spec in specs:
+        for column in spec.columns:
+            field = spec.entity.field(column.field)
+            if (
+                spec.captures
+                and spec.applies
+                and field is not None
+                and field.type != "reference"
+                and not field_problems(field)
+            ):
+                by_field.setdefault((spec.entity.name, field.name), []).append((spec, column, field))
+    problems = []
+    for members in by_field.values():
+        channels = {spec.channel for spec, _, _ in members}
+        if len(channels) > 1 and (plain_too or any(column.transforms for _, column, _ in members)):
+            sides = [made for spec, column, field in members if (made := side(spec, column, field)) is not None]
+            problems += list(unrest(members[0][2], sides))
+    return problems
+
+
+def unrest(field: FieldSpec, sides: Sequence[Side]) -> Iterator[Problem]:
+    """The first value, if any, that two columns of one field do not agree about."""
+    wires = list(dict.fromkeys(map(_hashable, [*_field_wires(field), *(w for side in sides for w in _decoded(side))])))
+    restless = [side for side in sides if not all(_comes_back(side.codec, _plain(wire)) for wire in wires)]
+    if not restless:
+        return
+    for one in sides:
+        for other in sides:
+            if one is not other and (one in restless or other in restless):
+                problem = _pair(field, one, other)
+                if problem is not None:
+                    yield problem
+                    return
+
+
+def _pair(field: FieldSpec, one: Side, other: Side) -> Problem | None:
+    a, b = one.codec, other.codec
+    for value in one.values:
+        try:
+            first = b.encode(a.decode(value))
+            back = a.encode(b.decode(first))
+            second = b.encode(a.decode(back))
+        except RefusedValueError:
+            continue
+        if second.__class__ is not first.__class__ or second != first:
+            return Problem(
+                other.path,
+                f"does not come to rest with {one.path}: {value!r} there is {first!r} here, which is {back!r} there and then"
+                f" {second!r} here (field {field.name}); transforms of a two-way mapping must undo each other: mend them, or give"
+                " one mapping direction capture or apply",
+            )
+    return None
+
+
+def _comes_back(codec: ColumnCodec, wire: Any) -> bool:
+    try:
+        written = codec.encode(wire)
+        return codec.encode(wire) == written and codec.decode(written) == wire
+    except RefusedValueError:
+        return True
+
+
+def _field_wires(field: FieldSpec) -> Iterator[Any]:
+    codec = field_codec(field)
+    for value in samples.of_field(field, codec.kind):
+        try:
+            for check in codec.checks:
+                value = check(value)
+            yield codec.to_wire(value) if codec.to_wire is not None else value
+        except RefusedValueError:
+            continue
+
+
+def _decoded(side: Side) -> Iterator[Any]:
+    for value in side.values:
+        try:
+            yield side.codec.decode(value)
+        except RefusedValueError:
+            continue
+
+
+def _hashable(wire: Any) -> Any:
+    return ("list", *wire) if isinstance(wire, list) else wire
+
+
+def _plain(wire: Any) -> Any:
+    return list(wire[1:]) if isinstance(wire, tuple) else wire
+
+
+def _column_values(codec: ColumnCodec, kind: Kind, column: ColumnSpec, field: FieldSpec) -> tuple[Any, ...]:
+    """What the field's values are in the column, what columns of its kind hold, and what its transforms name."""
+    values: list[Any] = []
+    for wire in _field_wires(field):
+        try:
+            values.append(codec.encode(wire))
+        except RefusedValueError:
+            continue
+    values += samples.of_kind(kind)
+    for step in column.transforms:
+        if isinstance(step.parameter, dict) and step.name == "enum":
+            for literal in step.parameter:
+                try:
+                    values.append(from_literal(kind, literal))
+                except ValueError:
+                    continue
+    return tuple(values)
+
+
+def _stand_in(spec: MappingSpec, column: ColumnSpec, field: FieldSpec) -> Side | None:
+    """The column as the first kind of column that the transforms take; None where none can be made up."""
+    own = kind_of_field(field.type)
+    zone = zoneinfo.ZoneInfo(spec.time_zone)
+    kinds: list[Kind] = [own] if not column.transforms else ["text", "integer", own, *_STAND_INS]
+    for kind in kinds:
+        stand_in = _STAND_INS.get(kind)
+        if stand_in is None:
+            continue
+        try:
+            codec = column_codec(spec, column, Column(column.column, stand_in), zone, apply=True)
+        except (ColumnRefusedError, TransformRefusedError):
+            continue
+        return Side(_path(spec, column), codec, _column_values(codec, kind, column, field))
+    return None
+
+
+def _path(spec: MappingSpec, column: ColumnSpec) -> str:
+    return f"mappings.{spec.name}.columns.{column.column}"
