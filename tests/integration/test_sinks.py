@@ -18,6 +18,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import pytest
 
 from sinks import open_sink
@@ -1307,3 +1308,58 @@ def test_postgresqls_catalog_is_described_whole(postgresql_target: Target) -> No
     assert columns["name"].has_default
     assert not columns["name"].nullable
     assert target.sink().describe(None, "d") is None
+
+
+# -- writes with conditions
+
+
+def shops(target: Target) -> Table:
+    target.create(
+        "CREATE TABLE items (id int PRIMARY KEY, name varchar(40), shop int NOT NULL, secret varchar(9) NOT NULL)"
+    )
+    target.execute("INSERT INTO items VALUES (1, 'ours', 7, 'kept'), (2, 'theirs', 8, 'kept')")
+    return target.table("items")
+
+
+def conditional(write: RowWrite, **changes: Any) -> RowWrite:
+    fresh = (("secret", "new"),) if write.op == "insert" else ()
+    return msgspec.structs.replace(write, only=(("shop", 7),), fresh=fresh, **changes)
+
+
+def test_a_write_with_conditions_touches_its_own_rows_only(target: Target) -> None:
+    table = shops(target)
+    _, lease = target.ready()
+    lease.apply([
+        conditional(insert(table, id=1, name="again", shop=7)), conditional(insert(table, id=3, name="made", shop=7)),
+        conditional(delete(table, 2)), conditional(update(table, 2, name="bent"), lenient=True),
+        conditional(update(table, 9, name="nobody"), lenient=True), conditional(update(table, 3, name="known")),
+    ])  # fmt: skip
+    assert rows(target) == [(1, "again", 7, "kept"), (2, "theirs", 8, "kept"), (3, "known", 7, "new")]
+
+
+def test_an_insert_that_meets_a_row_of_somebody_else_is_rejected(target: Target) -> None:
+    table = shops(target)
+    sink, lease = target.ready()
+    writes = [
+        conditional(insert(table, 5, id=2, name="stolen", shop=7)),
+        conditional(insert(table, 6, id=4, name="made", shop=7)),
+    ]
+    lease.begin()
+    with pytest.raises(Rejected):
+        sink.write(writes)
+    sink.rollback()
+    header, _ = lease.begin()
+    (rejection,) = sink.write_singly(writes)
+    lease.commit(header)
+    assert (rejection.ref, "stolen" in rejection.error) == (5, False)
+    assert rows(target) == [(1, "ours", 7, "kept"), (2, "theirs", 8, "kept"), (4, "made", 7, "new")]
+
+
+def test_a_counter_is_added_to(target: Target) -> None:
+    table = items(target)
+    target.execute("INSERT INTO items VALUES (1, 'a', 5), (2, 'b', NULL)")
+    _, lease = target.ready()
+    lease.apply([
+        msgspec.structs.replace(update(table, key, quantity=3, name="x"), deltas=(0,)) for key in (1, 2, 1)
+    ])  # fmt: skip
+    assert rows(target) == [(1, "x", 11), (2, "x", 3)]
