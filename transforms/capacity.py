@@ -30,6 +30,7 @@ class Misfit:
 
 def fits(field: FieldSpec, column_type: ColumnType) -> Misfit | None:
     """Where a field's declared bounds go beyond a column that takes its values as they are."""
+    column_type = column_type.base or column_type  # of a domain
     if field.type == "integer":
         return _integers(field, column_type)
     if field.type == "decimal" and field.precision is not None and column_type.precision is not None:
@@ -69,6 +70,7 @@ def _integers(field: FieldSpec, column_type: ColumnType) -> Misfit | None:
 
 def narrower(field: FieldSpec, source: ColumnType, target: ColumnType) -> Misfit | None:
     """Where a target's column is narrower than what a source's column and the field's own bounds let through."""
+    source, target = source.base or source, target.base or target
     if field.type == "integer" and (of_source := integer_bounds(source)) and integer_bounds(target):
         least = of_source[0] if field.minimum is None else max(of_source[0], int(field.minimum))
         most = of_source[1] if field.maximum is None else min(of_source[1], int(field.maximum))

@@ -1,12 +1,20 @@
-"""What only shows when all channels are seen together: one database in two channels, clocks that differ. Pure. Guards I2."""
+"""What only shows when all channels are seen together: one database in two channels, clocks that differ, columns that do not agree.
+
+Pure. Guards I2, I3 and I6.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from cdc.doctor.facts import ServerFacts
+from cdc.doctor.facts import ServerFacts, Wish
 from cdc.doctor.finding import Finding
+from transforms import compile_mapping
+from transforms.capacity import narrower
+from transforms.compiled import CompiledMapping, MappingRefusedError
+from transforms.fixed_point import check_compiled
 
 _NOTABLE_SKEW_SECONDS: Final = 1.0
 
@@ -24,6 +32,44 @@ def check_distinct_databases(servers: Mapping[str, ServerFacts]) -> Iterator[Fin
                 f"channel {channel} is the same database as channel {other}: every change would go round in it",
                 [f"channels.{channel}: remove it, and put its mappings under {other}"],
             )
+
+
+def check_mappings_together(wishes: Sequence[Wish], servers: Mapping[str, ServerFacts]) -> Iterator[Finding]:
+    """Two-way mappings come to rest with the real columns, and which columns are too narrow for what others hold."""
+    compiled = []
+    for wish in wishes:
+        facts = servers.get(wish.channel)
+        for mapping in wish.mappings if facts is not None else ():
+            table = facts.tables.get(wish.name_of(mapping)) if facts is not None else None
+            if table is not None and table.catalog.columns:
+                with contextlib.suppress(MappingRefusedError):  # check_mappings_compile names it
+                    compiled.append(
+                        compile_mapping(mapping, table.catalog, capture=mapping.captures, apply=mapping.applies)
+                    )
+    for problem in check_compiled(compiled):
+        yield Finding(
+            "NO_REST", "error", None, problem.path, problem.message, [f"{problem.path}: correct its transforms"]
+        )
+    for target in compiled:
+        for source in compiled:
+            if target.spec.entity == source.spec.entity and target.spec.channel != source.spec.channel:
+                yield from _narrower(source, target)
+
+
+def _narrower(source: CompiledMapping, target: CompiledMapping) -> Iterator[Finding]:
+    if not (source.spec.captures and target.spec.applies):
+        return
+    theirs = {column.field: column for column in source.spec.columns if not column.transforms}
+    for column in target.spec.columns:
+        field, of_source = target.spec.entity.field(column.field), theirs.get(column.field)
+        if column.transforms or field is None or of_source is None:
+            continue
+        there, here = source.table.column(of_source.column), target.table.column(column.column)
+        misfit = narrower(field, there.type, here.type) if there is not None and here is not None else None
+        if misfit is not None and here is not None:
+            path = f"mappings.{target.spec.name}.columns.{column.column}"
+            text = f"{misfit.told(column.column, here.type, field)} ({source.spec.name} holds such values; here they are parked)"
+            yield Finding("NARROWER", "warning", None, path, text, [f"{path}: {misfit.mend} or widen the column"])
 
 
 def check_clocks(servers: Mapping[str, ServerFacts]) -> Iterator[Finding]:

@@ -34,6 +34,7 @@ def examine(configuration: Configuration) -> list[Finding]:
     servers = {wish.channel: facts for wish, (_, facts) in zip(asked, answers, strict=True) if facts is not None}
     findings += deployment_checks.check_distinct_databases(servers)
     findings += deployment_checks.check_clocks(servers)
+    findings += deployment_checks.check_mappings_together(asked, servers)
     return in_order(findings)
 
 

@@ -133,7 +133,7 @@ def test_rows_of_one_entity_live_in_two_tables_told_apart_by_a_field(make_world)
     for name in ("web", "pos"):
         world["a"].create_table(name, "kind VARCHAR(9) NOT NULL, note VARCHAR(200)")
         world.mappings[f"a.{name}"] = {
-            "channel": "a", "table": name, "entity": "thing", "columns": columns, "where": {"kind": name},
+            "channel": "a", "table": name, "entity": "thing", "columns": dict(columns), "where": {"kind": name},
         }  # fmt: skip
     world["b"].create_table(columns="kind VARCHAR(9) NOT NULL, note VARCHAR(200)")
     configuration = world.configuration()

@@ -9,7 +9,7 @@ import pymysql
 import pytest
 
 from cdc.doctor import Finding, exit_code, render, render_sql
-from cdc.doctor.deployment_checks import check_clocks, check_distinct_databases
+from cdc.doctor.deployment_checks import check_clocks, check_distinct_databases, check_mappings_together
 from cdc.doctor.reach import explain
 from cdc.doctor.redis_checks import RedisFacts, check_redis
 from cdc.doctor.store_checks import check_store_file, gather_store_file, sqlite_file, started_channels
@@ -90,6 +90,34 @@ def test_clocks_are_reported_and_warned_of_when_they_differ_surely():
     assert "website is 7.0 s ahead of app" in finding.text
     unsure = postgresql_facts(skew_seconds=-7.0, skew_error_seconds=9.0)
     assert only(check_clocks({"website": ours, "app": unsure})).code == "CLOCKS"
+
+
+def test_a_column_that_is_narrower_than_another_channels_is_warned_of():
+    """Both have `nick varchar(20)`; one is made narrower than what the other may hold."""
+    (spec,) = wish().mappings
+    free = dataclasses.replace(
+        spec.entity, fields=tuple(dataclasses.replace(f, max_length=None) for f in spec.entity.fields)
+    )
+    wishes = [wish("mariadb"), wish("postgresql")]
+    wishes = [
+        dataclasses.replace(w, channel=name, mappings=tuple(dataclasses.replace(m, name=f"{name}.m", channel=name, entity=free) for m in w.mappings))
+        for name, w in zip(("a", "b"), wishes, strict=True)
+    ]  # fmt: skip
+    facts = {"a": mysql_facts(), "b": postgresql_facts()}
+    name = wishes[1].name_of(wishes[1].mappings[0])
+    assert [f for f in check_mappings_together(wishes, facts) if f.code == "NO_REST"] == []
+    table = facts["b"].tables[name]
+    columns = tuple(
+        dataclasses.replace(c, type=dataclasses.replace(c.type, length=3)) if c.name == "nick" else c
+        for c in table.catalog.columns
+    )
+    catalog = dataclasses.replace(table.catalog, columns=columns)
+    facts["b"] = dataclasses.replace(
+        facts["b"], tables={**facts["b"].tables, name: dataclasses.replace(table, catalog=catalog)}
+    )
+    found = [f for f in check_mappings_together(wishes, facts) if f.path == "mappings.b.m.columns.nick"]
+    assert [(f.code, f.severity) for f in found] == [("NARROWER", "warning")]
+    assert "add `max_length: 3` or widen the column" in found[0].mend[0]
 
 
 def test_a_hub_store_that_others_may_read_is_refused(tmp_path):
