@@ -130,7 +130,17 @@ def check_semi_sync(wish: Wish, facts: MySQLFacts) -> Iterator[Finding]:
             "SEMI_SYNC",
             "info",
             "no semi-synchronous replica: a failover may lose the last transactions after they were replicated",
+            [_semi_sync(facts)],
         )
+
+
+def _semi_sync(facts: MySQLFacts) -> str:
+    """No statement to be run as it is: without a replica that takes part every commit would wait for the timeout."""
+    if facts.is_mariadb:
+        return "on a server with such a replica: SET GLOBAL rpl_semi_sync_master_enabled = ON"
+    install = "INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so', then "
+    known = "rpl_semi_sync_source_enabled" in facts.variables
+    return f"on a server with such a replica: {'' if known else install}SET PERSIST rpl_semi_sync_source_enabled = ON"
 
 
 def check_binlog_filters(wish: Wish, facts: MySQLFacts) -> Iterator[Finding]:

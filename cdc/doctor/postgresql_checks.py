@@ -148,6 +148,9 @@ def check_slot(wish: Wish, facts: PostgreSQLFacts) -> Iterator[Finding]:
             "SLOT_FAILOVER",
             "info",
             f"replication slot {wish.slot} is not a failover slot: after a failover this channel has to be resynced",
+            [
+                f"psql 'dbname={facts.database} replication=database' -c 'ALTER_REPLICATION_SLOT {wish.slot} ( FAILOVER true )'"
+            ],
         )
 
 

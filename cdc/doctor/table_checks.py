@@ -20,6 +20,7 @@ from cdc.doctor.facts import (
 )
 from cdc.doctor.finding import Finding
 from cdc.doctor.quoting import quote
+from cdc.doctor.round_trips import check_round_trips
 from cdc.doctor.server_checks import engine_of, version_of
 from transforms import compile_mapping
 from transforms.compiled import MappingRefusedError
@@ -56,7 +57,7 @@ def check_mappings_compile(wish: Wish, facts: ServerFacts) -> Iterator[Finding]:
         if table is None or not table.catalog.columns or table.kind not in ("table", "partitioned"):
             continue
         try:
-            compile_mapping(mapping, table.catalog, capture=mapping.captures, apply=mapping.applies)
+            compiled = compile_mapping(mapping, table.catalog, capture=mapping.captures, apply=mapping.applies)
         except MappingRefusedError as refused:
             said_with_its_statement = {finding.path for finding in check_keys(wish, facts)}
             for problem in refused.problems:
@@ -69,6 +70,8 @@ def check_mappings_compile(wish: Wish, facts: ServerFacts) -> Iterator[Finding]:
                     [f"{problem.path}: correct it ({table.catalog} has the columns {', '.join(c.name for c in table.catalog.columns)})"],
                     path=problem.path,
                 )  # fmt: skip
+        else:
+            yield from check_round_trips(wish, compiled)
 
 
 def check_keys(wish: Wish, facts: ServerFacts) -> Iterator[Finding]:

@@ -18,16 +18,15 @@ Maker: TypeAlias = Callable[
 
 _ALPHABETS = ("abc xyz", "éüñ€ß", "中文汉字", "🙂👍𠮷", "'\"\\%_;", "\n\t\r", " ", "שלום")
 _MYSQL_CHARSETS = (
-    "utf8mb4", "utf8mb3", "latin1", "ascii", "gbk", "gb18030", "big5", "sjis", "cp932", "eucjpms", "ujis", "euckr", "utf16", "utf16le",
+    "utf8mb4", "utf8mb3", "latin1", "ascii", "gbk", "big5", "sjis", "cp932", "eucjpms", "ujis", "euckr", "utf16", "utf16le",
     "utf32", "ucs2", "cp1251", "koi8r", "greek", "hebrew", "latin2", "cp850", "swe7", "dec8", "tis620", "binary",
 )  # fmt: skip
 
 
 def _word(chance: Chance, longest: int) -> str:
     letters = chance.choice((*_ALPHABETS, "".join(_ALPHABETS)))
-    return "".join(
-        chance.choice(letters) for _ in range(chance.choice((0, 1, 3, longest, chance.randrange(longest + 1))))
-    )
+    size = min(longest, chance.choice((0, 1, 3, longest, chance.randrange(longest + 1))))
+    return "".join(chance.choice(letters) for _ in range(size))
 
 
 def _quoted(text: str) -> str:
