@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent / "cases"
 NULL = "NULL"
 _KNOWN = {
     "row", "a", "b", "field", "both", "a_to_b", "b_to_a", "refused_at_a", "refused_at_b", "sentence", "only", "transforms",
-    "key", "zone", "compare", "not_null", "why", "direction",
+    "key", "compare", "not_null", "why", "make", "alter", "show", "identity",
 }  # fmt: skip
 
 
@@ -32,7 +32,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`types` and `transforms` by channel (a, b). `values` by the channel that writes them."""
+    """`types`, `transforms`, `make`, `alter` and `show` by channel (a, b). `values` by the channel that writes them."""
 
     name: str
     row: int
@@ -43,6 +43,10 @@ class Case:
     compare: str | None
     sentence: str | None
     is_key: bool
+    make: dict[str, str]
+    alter: dict[str, str]
+    show: dict[str, str]
+    identity: str
     line: str = field(repr=False, default="")
 
     def good(self, source: str) -> tuple[Value, ...]:
@@ -83,6 +87,10 @@ def _case(number: str, line: dict[str, Any]) -> Case:
         compare=line.get("compare"),
         sentence=line.get("sentence"),
         is_key=bool(line.get("key")),
+        make=line.get("make", {}),
+        alter=line.get("alter", {}),
+        show=line.get("show", {}),
+        identity=line.get("identity", "FULL"),
         line=str(line),
     )
 
