@@ -22,6 +22,7 @@ class HaltError(DatongError):
     """
 
     def __init__(self, code: str, what: str, mend: str) -> None:
+        what = " ".join(what.splitlines())  # a name in a log may hold anything
         super().__init__(f"{code}: {what} - {mend}")
         self.code = code
         self.what = what
