@@ -98,14 +98,14 @@ def _workload(report: Report, server: Database, workload: Workload, subjects: li
         measure(report, subject, task, refused, (servers.engine_of(server), workload.name))
 
 
-def log_end(server: Database) -> tuple[str, int]:
-    """File and offset of a binary log's end; nothing of PostgreSQL, where each subject has a slot."""
+def log_end(server: Database) -> tuple[str, int, str]:
+    """File, offset and (MySQL) GTID set of a binary log's end; nothing of PostgreSQL, where each subject has a slot."""
     if isinstance(server, PostgreSQL):
-        return "", 0
+        return "", 0, ""
     statement = "SHOW BINARY LOG STATUS" if isinstance(server, MySQL) else "SHOW MASTER STATUS"
     with server.connect() as connection, connection.cursor() as cursor:
         cursor.execute(statement)
         row = cursor.fetchone()
     if row is None:
         raise ServerFailed(f"{server} writes no binary log")
-    return str(row[0]), int(row[1])
+    return str(row[0]), int(row[1]), str(row[4]) if isinstance(server, MySQL) else ""

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+_LINES_TOLD = 20
 ROOT = Path(__file__).resolve().parents[2]
 
 Task: TypeAlias = dict[str, Any]
@@ -70,6 +71,7 @@ def ask(module: str, task: Task, *, step: str, python: str = sys.executable, tim
     log.write_text(done.stderr, encoding="utf-8")
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
+        print(*done.stderr.strip().splitlines()[-_LINES_TOLD:], sep="\n", file=sys.stderr)
         told = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
         raise SubjectFailed(f"{module} ended with code {done.returncode}: {told[:300]}")
     answer: Outcome = json.loads(lines[-1])

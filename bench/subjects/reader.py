@@ -19,7 +19,7 @@ from cdc.sessions import open_reader
 
 def prepare(task: Task) -> None:
     wanted, address = wanted_of(task, "reader"), address_of(task)
-    prepare_channel(address, "bench", "reader", set(wanted.tables), bookkeeping="none")
+    prepare_channel(address, "bench", "reader", set(wanted.tables), bookkeeping="table")
     reader = _reader(task)
     _place(task).write_bytes(msgspec.json.encode(reader.open(None)))
     reader.close()
