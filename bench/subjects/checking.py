@@ -26,7 +26,10 @@ def check(task: Task, rows: int, sum_of_ids: int, sampled: Iterable[tuple[int, t
     for index, values in sampled:
         looked += 1
         ident, revision = workload.expected(index)
-        if workload.op == "update" and 0 <= values[0] - index // workload.batch * workload.batch % workload.base - 1 < workload.batch:
+        if (
+            workload.op == "update"
+            and 0 <= values[0] - index // workload.batch * workload.batch % workload.base - 1 < workload.batch
+        ):
             ident = values[0]  # one statement's rows come in the order in which the server found them
         expected = row(ident, revision)
         if tuple(values) != expected or [type(v) for v in values] != [type(v) for v in expected]:

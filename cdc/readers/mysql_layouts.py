@@ -26,6 +26,7 @@ from sinks.bookkeeping import PARKED_TABLE, PROGRESS_COLUMNS, PROGRESS_TABLE
 from transforms.tables import Engine, Table
 
 Prove: TypeAlias = Callable[[TableMap, Place | None], TableMap]  # raises NotProvenError
+Decode: TypeAlias = Callable[[bytes, int], Any]
 
 _KEPT: Final = 2048
 _PARKED_NEEDED: Final = frozenset(("deployment", "target", "id", "entity", "key_text"))
@@ -37,6 +38,10 @@ class Role(Enum):
     PROGRESS = "progress"
     PARKED = "parked"
     OTHER = "other"
+
+
+def _nothing(_body: bytes, _at: int) -> Any:
+    raise ValueError("no decoder")
 
 
 class Layout:
@@ -53,6 +58,8 @@ class Layout:
         self._decoders: dict[tuple[object, ...], Callable[[bytes, int], Any]] = {}
         self._refusal: HaltError | None = None
         self.proven_in: str | None = None  # the log's file within which a proof by the catalog holds
+        # Of the last header: the same object comes again for events that begin alike.
+        self._found: tuple[RowsHeader | None, Decode, Callable[[], Decode]] = (None, _nothing, lambda: _nothing)
 
     def want(self, indexes: frozenset[int]) -> None:
         self._wanted = indexes
@@ -71,15 +78,24 @@ class Layout:
 
     def rows(self, kind: int, header: RowsHeader, body: bytes) -> list[Any]:
         """The rows of an event: tuples, of updates pairs of tuples. Raises HaltError or one of MALFORMED."""
+        known, decode, careful = self._found
+        if known is not header:
+            decode, careful = self._decoders_of(kind, header)
+            self._found = header, decode, careful
+        try:
+            return decode(body, header.start)  # type: ignore[no-any-return]
+        except MALFORMED:
+            return careful()(body, header.start)  # type: ignore[no-any-return]
+
+    def _decoders_of(self, kind: int, header: RowsHeader) -> tuple[Decode, Callable[[], Decode]]:
+        """The fast decoder, and what makes the careful one."""
         columns = self._columns_of(header)
         if self._refusal is not None:
             raise self._refusal
         if columns is None:
             raise ValueError("a table without a layout")
-        try:
-            return self._decoder(kind, header, columns, careful=False)(body, header.start)  # type: ignore[no-any-return]
-        except MALFORMED:
-            return self._decoder(kind, header, columns, careful=True)(body, header.start)  # type: ignore[no-any-return]
+        fast = self._decoder(kind, header, columns, careful=False)
+        return fast, lambda: self._decoder(kind, header, columns, careful=True)
 
     def count(self, kind: int, header: RowsHeader, body: bytes) -> int:
         """The number of rows of an event; 1 where the layout is not understood, whatever it holds."""

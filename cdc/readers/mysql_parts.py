@@ -7,8 +7,9 @@ or not) and I8 (a part holds at most `part_rows` rows of the log, and about `par
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+import msgspec
 
 from cdc import sabotage
 from cdc.model import ApplyRecord, LogPart, ParkedKey, Position, RowChange
@@ -19,10 +20,10 @@ from cdc.readers.mysql_position import Prepared
 from cdc.readers.mysql_record import RecordRows, parked_keys
 
 _DUMMY_TABLE: Final = 0xFFFFFF
+_NO_HEAD: Final = (events.RowsHeader(_DUMMY_TABLE, 0, 0, 0, 0), b"")
 
 
-@dataclass(slots=True)
-class OpenTransaction:
+class OpenTransaction(msgspec.Struct):
     """The transaction that is being read. `first` and `next` are row numbers: of the part, and of the row to come."""
 
     order: int
@@ -36,7 +37,7 @@ class OpenTransaction:
     is_xa: bool = False  # its rows count at XA COMMIT only
     too_large: bool = False  # of an XA transaction: it is read again, its rows are not kept
     read_again: Prepared | None = None  # this is the XA COMMIT of that one
-    savepoints: dict[str, int] = field(default_factory=dict)  # by name: the number of the row to come
+    savepoints: dict[str, int] = {}  # by name: the number of the row to come
     first: int = 0
     next: int = 0
     size: int = 0
@@ -47,10 +48,10 @@ class OpenTransaction:
     record: ApplyRecord | None = None
     record_rows: RecordRows | None = None
     resume: Position | None = None  # set with the first part: its own beginning
-    rows: list[RowChange] = field(default_factory=list)
-    parked: list[ParkedKey] = field(default_factory=list)
+    rows: list[RowChange] = []
+    parked: list[ParkedKey] = []
     echo_rows: int = 0
-    tables: dict[int, Layout] = field(default_factory=dict)
+    tables: dict[int, Layout] = {}
 
     @property
     def has_news(self) -> bool:
@@ -89,6 +90,7 @@ class Parts:
         self.done: list[LogPart] = []
         self.rows = 0
         self.size = 0
+        self._heads: dict[int, tuple[events.RowsHeader, bytes]] = {}  # of the last event of each kind
 
     def take(self) -> list[LogPart]:
         taken, self.done, self.rows, self.size = self.done, [], 0, 0
@@ -96,7 +98,13 @@ class Parts:
 
     def add(self, opened: OpenTransaction, kind: int, body: bytes, size: int) -> None:
         """The rows of one event. Raises HaltError, or one of MALFORMED."""
-        header = events.rows_header(body, kind)
+        known, head = self._heads.get(kind, _NO_HEAD)
+        if head and body.startswith(head):
+            header = known  # the same table and columns as in the event before: most are
+        else:
+            header = events.rows_header(body, kind)
+            # Flags stand between the table and the rest, so only events with equal flags are found again.
+            self._heads[kind] = header, body[: header.start]
         if header.table_id == _DUMMY_TABLE:
             return  # ends a statement, has no rows
         layout = opened.tables.get(header.table_id)

@@ -211,7 +211,8 @@ class Transactions:
         if opened.gtid and not opened.passed:
             self._gtids.add(*opened.gtid)
         self._boundary, self._held = (place.file, place.end), None
-        self.parts.end(opened, self.boundary)
+        if opened.has_news or opened.resume is not None:
+            self.parts.end(opened, self.boundary)
         self._open = None
         self._probe("reader.after_event")
 
