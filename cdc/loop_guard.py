@@ -29,6 +29,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(GuardRecord).decode
 
 
+_MANY = 16
 _MARK = "mark"
 _MARKED = GuardRecord("", ApplyRecord("", "", 0, "", 0, ()))
 
@@ -75,5 +76,8 @@ class LoopGuard:
         if not identities:
             return {}
         with redis_errors(self._address, "asking the loop guard"):
+            if len(identities) > _MANY and self._redis.hlen(self._key) * 4 < len(identities):
+                there = self._redis.hgetall(self._key)  # few transactions are under way: less than so many questions
+                return {i: _decode(packed) for i in identities if (packed := there.get(i.encode()))} if there else {}
             found = self._redis.hmget(self._key, identities)
         return {identity: _decode(packed) for identity, packed in zip(identities, found, strict=True) if packed}

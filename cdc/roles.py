@@ -21,7 +21,7 @@ from typing import Final, cast
 
 import structlog
 
-from cdc.child import Report, SupervisorGoneError, bind_to_parent
+from cdc.child import Report, SupervisorGoneError, bind_to_parent, collect_seldom
 from cdc.control import Control
 from cdc.errors import ChangeLogLostError, DatongError, HaltError, LeaseLostError, TransientError
 from cdc.facts import EXIT_CONFIGURATION, EXIT_FAILED, EXIT_RESTART_ME, EXIT_STOPPED, RoleKind
@@ -184,6 +184,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # a terminal's Ctrl-C goes to the whole group: the supervisor says when
+    collect_seldom()
     try:
         control.beat(now=True)
         return RoleProcess(kind, options.channel, configuration, watch, control).run()

@@ -11,6 +11,7 @@ from bench.harness.workload import COLUMNS, row
 from bench.subjects.checking import check, from_wire, workload_of
 from bench.subjects.ours import CHANNEL, configuration_of
 from cdc.change_log import NOWHERE, ChangeLog
+from cdc.child import collect_seldom
 from cdc.control import Control
 from cdc.faults import Faults
 from cdc.lease import Lease
@@ -59,6 +60,7 @@ def _session(task: Task, rows: int) -> Outcome:
         if (holder := lease.acquire()) is not None:
             raise RuntimeError(f"the lease is held by {holder}")
         with open_capture(configuration, CHANNEL, store, lease, control, Faults(control.role, "")) as session:
+            collect_seldom()
             meter.start()
             session.run()
             return meter.stop(control.facts.rows)

@@ -11,6 +11,7 @@ from bench.harness.meter import Meter
 from bench.harness.subject import Outcome, Task, serve
 from bench.subjects.checking import check, workload_of
 from bench.subjects.ours import address_of, wanted_of
+from cdc.child import collect_seldom
 from cdc.model import Position
 from cdc.preparing import prepare as prepare_channel
 from cdc.readers import Reader, ReaderOptions
@@ -32,6 +33,7 @@ def run(task: Task) -> Outcome:
     rows = ids = 0
     sampled: list[tuple[int, tuple[Any, ...] | None]] = []
     meter = Meter()
+    collect_seldom()
     meter.start()
     while rows < workload.rows:
         for part in reader.read(0.2).parts:

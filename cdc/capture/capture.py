@@ -215,7 +215,7 @@ class Capture:
         state = self._state
         return Entry(
             state.channel, part.order, first, part.end, part.last, part.committed_at, hlc, part.transaction,
-            dict(state.seen), state.take_news(), decoded.layouts.all(), tuple(changes),
+            dict(state.seen), state.take_news(), tuple(decoded.layouts), tuple(changes),
         )  # fmt: skip
 
     # -- handing on, and letting go

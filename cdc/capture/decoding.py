@@ -7,7 +7,6 @@ be decoded becomes a change with `refused` set: appliers park it, nobody skips i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from cdc.capture.rows import RowPlan, row_plan
 from cdc.model import Change, Layout, RowChange
@@ -16,30 +15,27 @@ from transforms.specs import MappingSpec
 from transforms.tables import Table
 
 
-class Layouts:
-    """The layouts of one entry, numbered as they appear."""
+class Decoded:
+    """What one part's rows are in the dictionary's form; `error`: a table that no longer fits its mapping is among them.
+
+    `layouts` are numbered as they appear. Slotted and bare: there is one for each transaction.
+    """
+
+    __slots__ = ("changes", "error", "layouts")
 
     def __init__(self) -> None:
-        self._numbers: dict[Layout, int] = {}
-        self._known: dict[int, tuple[Layout, int]] = {}  # by identity: hashing a layout costs more than a change
+        self.changes: list[Change] = []
+        self.layouts: list[Layout] = []
+        self.error: MappingRefusedError | None = None
 
     def number(self, layout: Layout) -> int:
-        known = self._known.get(id(layout))
-        if known is None:
-            known = self._known[id(layout)] = layout, self._numbers.setdefault(layout, len(self._numbers))
-        return known[1]
-
-    def all(self) -> tuple[Layout, ...]:
-        return tuple(self._numbers)
-
-
-@dataclass(slots=True)
-class Decoded:
-    """What one part's rows are in the dictionary's form; `error`: a table that no longer fits its mapping is among them."""
-
-    changes: list[Change] = field(default_factory=list)
-    layouts: Layouts = field(default_factory=Layouts)
-    error: MappingRefusedError | None = None
+        """A layout's number within the part."""
+        layouts = self.layouts
+        if layouts and layouts[-1] is layout:
+            return len(layouts) - 1  # the usual case; comparing layouts costs more than a change
+        if layout not in layouts:
+            layouts.append(layout)
+        return layouts.index(layout)
 
 
 class Decoder:
@@ -76,7 +72,7 @@ class Decoder:
                     layout = stretch.layout
                     for at, op, key, values, before in stretch.rows:
                         place = places[at]
-                        number_of = owners[place].layouts.number(layout)
+                        number_of = owners[place].number(layout)
                         change = Change(number_of, op, rows[place].index, key, values, before, stretch.refused)
                         if number == 0:
                             found[place] = change

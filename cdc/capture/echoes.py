@@ -61,7 +61,9 @@ class Echoes:
     def record_of(self, part: LogPart) -> ApplyRecord | None:
         """The apply record if this part belongs to an apply transaction of ours; None for a user's transaction."""
         if part.order != self._open[0]:
-            self._open = (part.order, self._judge(part))
+            # Most transactions: neither the log nor Redis has anything to say of them.
+            nothing = part.record is None and not self._found
+            self._open = (part.order, None if nothing else self._judge(part))
             self._rows = 0
         record = self._open[1]
         if part.last and self._passing:

@@ -30,7 +30,7 @@ TABLE = Table("shop", "members", (
 def decode(*rows, table=TABLE):
     (decoded,) = Decoder([SPEC], "shop").decode([[RowChange(table, *row) for row in rows]])
     assert decoded.error is None
-    return decoded.changes, decoded.layouts.all()
+    return decoded.changes, tuple(decoded.layouts)
 
 
 def test_an_insert_carries_every_mapped_field():
@@ -95,7 +95,7 @@ def test_a_new_layout_of_the_table_is_compiled_anew():
         ]
     )
     assert [c.key for c in decoded.changes] == [(1,), (2,)]
-    assert len(decoded.layouts.all()) == 1
+    assert len(decoded.layouts) == 1
 
 
 def test_rows_of_other_tables_are_not_mapped():
@@ -131,7 +131,7 @@ def test_rows_decoded_together_are_what_they_are_one_by_one(parts):
 
         def told(of):
             return [
-                (of.layouts.all()[c.layout], c.op, c.index, c.key, c.values, c.before, c.refused) for c in of.changes
+                (of.layouts[c.layout], c.op, c.index, c.key, c.values, c.before, c.refused) for c in of.changes
             ]
 
         assert told(decoded) == [change for one in singly for change in told(one)]
