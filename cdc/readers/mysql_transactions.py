@@ -7,9 +7,10 @@ part holds at most `part_rows` rows of the log). Rows are numbered by the log: e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NoReturn
+
+from msgspec import structs
 
 from cdc.errors import HaltError
 from cdc.model import LogPart, Position
@@ -289,7 +290,7 @@ class Transactions:
     def _hold(self, opened: OpenTransaction, xid: str, place: EventPlace) -> None:
         idle = not (opened.has_news or opened.too_large)
         known = self._place_of(opened, xid, idle=idle)
-        kept = None if opened.too_large or idle else replace(opened)
+        kept = None if opened.too_large or idle else structs.replace(opened)
         self._prepared.hold(known, kept, f"{place.file}:{place.start}")
         self._writer.set_prepared(self._prepared.text)
         opened.start_anew()
