@@ -10,6 +10,7 @@ import argparse
 import importlib
 import importlib.util
 import pkgutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -49,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """0: every row was measured or says why it cannot run here; 1: a row went wrong; 2: wrong usage."""
     chosen = parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers and folders go
     module = cast("Command", importlib.import_module(f"bench.{chosen.command}"))
     report = Report()
     # PostgreSQL's account has to enter it, so it is below /tmp and may be passed through.
