@@ -145,7 +145,7 @@ class People:
     # -- what is to be resolved
 
     def _gather(self, part: LogPart, of: Decoded, todo: list[_Todo], sightings: list[Sighting]) -> None:
-        layouts = of.layouts.all()
+        layouts = of.layouts
         rows: dict[int, RowChange] = {}
         for at, change in enumerate(of.changes):
             layout = layouts[change.layout]
@@ -272,8 +272,8 @@ class People:
         before, unknown_before = _with_people(change.before, item.references, known)
         if unknown is None:
             return structs.replace(change, key=key, values=values, before=() if unknown_before else before)
-        layout = item.decoded.layouts.all()[change.layout]
-        number = item.decoded.layouts.number(Layout(layout.mapping, layout.entity, ()))
+        layout = item.decoded.layouts[change.layout]
+        number = item.decoded.number(Layout(layout.mapping, layout.entity, ()))
         refused = f"field {layout.fields[unknown[0]]}: there is no {unknown[1]} with the key that this column holds"
         return Change(number, change.op, change.index, key, (), (), refused)
 

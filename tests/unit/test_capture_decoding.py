@@ -130,9 +130,7 @@ def test_rows_decoded_together_are_what_they_are_one_by_one(parts):
         singly = [found for one in part for found in decoder.decode([[one]])]
 
         def told(of):
-            return [
-                (of.layouts[c.layout], c.op, c.index, c.key, c.values, c.before, c.refused) for c in of.changes
-            ]
+            return [(of.layouts[c.layout], c.op, c.index, c.key, c.values, c.before, c.refused) for c in of.changes]
 
         assert told(decoded) == [change for one in singly for change in told(one)]
 

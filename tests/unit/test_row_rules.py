@@ -52,7 +52,7 @@ def told(mapping, *rows):
         [[RowChange(TABLE, op, n, b, a) for n, (op, b, a) in enumerate(rows)]]
     )
     assert decoded.error is None
-    layouts = decoded.layouts.all()
+    layouts = decoded.layouts
     return [
         (c.op, c.key, dict(zip(layouts[c.layout].fields, c.values, strict=True)), c.refused) for c in decoded.changes
     ]
