@@ -17,6 +17,7 @@ from cdc.addresses import ChannelSettings, address_of
 from cdc.errors import HaltError, TransientError
 from cdc.readers.postgresql_position import slot_name
 from cdc.readers.postgresql_slot import drop_slot
+from sinks import generic_bookkeeping
 from sinks.bookkeeping import LINKS_TABLE, PARKED_TABLE, PROGRESS_TABLE
 from sinks.classification import mysql_error, postgresql_error
 from sinks.connections import Address, connect_mysql, connect_postgresql
@@ -32,8 +33,12 @@ def remove_from_database(settings: ChannelSettings, deployment: str, channel: st
     try:
         if address.engine == "postgresql":
             yield from _from_postgresql(address, deployment, channel)
+        elif address.engine == "sqlite":
+            yield from generic_bookkeeping.remove(address, deployment)
         else:
             yield from _from_mysql(address, deployment)
+    except SinkError as error:
+        raise _told(error) from None
     except psycopg.Error as error:
         raise _told(postgresql_error(error, where)) from None
     except (pymysql.err.MySQLError, OSError) as error:
@@ -49,7 +54,9 @@ def forget_source(settings: ChannelSettings, deployment: str, target: str, sourc
     where = f"{target} ({address}): forgetting the progress of {source}"
     names = (deployment, target, source)
     try:
-        if address.engine == "postgresql":
+        if address.engine == "sqlite":
+            generic_bookkeeping.forget_source(address, deployment, target, source)
+        elif address.engine == "postgresql":
             with connect_postgresql(address) as connection:
                 found = connection.execute("SELECT to_regclass(%s)", [f"public.{PROGRESS_TABLE}"]).fetchone()
                 if found is not None and found[0] is not None:
@@ -67,6 +74,8 @@ def forget_source(settings: ChannelSettings, deployment: str, target: str, sourc
                     cursor.execute(
                         f"DELETE FROM `{PROGRESS_TABLE}` WHERE deployment = %s AND target = %s AND source = %s", names
                     )
+    except SinkError as error:
+        raise _told(error) from None
     except psycopg.Error as error:
         raise _told(postgresql_error(error, where)) from None
     except (pymysql.err.MySQLError, OSError) as error:

@@ -85,8 +85,31 @@ def _channels(channels: Mapping[str, ChannelConfig]) -> Iterator[Problem]:
         first = places.setdefault((host, channel.port, channel.database), name)
         if first != name:
             yield Problem(f"channels.{name}.url", f"is the same database as channel {first}")
+        if channel.engine == "sqlite":
+            yield from _sqlite_channel(f"channels.{name}", channel)
         if not known_zone(channel.time_zone):
             yield Problem(f"channels.{name}.time_zone", f"there is no time zone '{channel.time_zone}'")
+
+
+def _sqlite_channel(path: str, channel: ChannelConfig) -> Iterator[Problem]:
+    if channel.bookkeeping != "table":
+        yield Problem(f"{path}.bookkeeping", "must be table: an SQLite file has no log that could carry our record")
+    if channel.tls is not None:
+        yield Problem(f"{path}.tls", "an SQLite file is opened, not connected to: there is nothing to encrypt")
+
+
+def _sqlite_mapping(path: str, mapping: MappingConfig, entity: EntityConfig | None) -> Iterator[Problem]:
+    if entity is not None and (
+        entity.identity is not None or any(f.type == "reference" for f in entity.fields.values())
+    ):
+        yield Problem(f"{path}.entity", "people, and references to them, are not written into an SQLite file")
+    if mapping.direction != "apply":
+        yield Problem(
+            f"{path}.direction",
+            f"must be apply: channel '{mapping.channel}' is an SQLite file, which has no log to capture from",
+        )
+    if "." in mapping.table:
+        yield Problem(f"{path}.table", f"'{mapping.table}': an SQLite file has no schemas")
 
 
 def known_zone(name: str) -> bool:
@@ -142,6 +165,9 @@ def _mappings(document: Document, names: Names) -> Iterator[Problem]:
         path = f"mappings.{name}"
         yield from _references(path, mapping, names)
         yield from _table(path, mapping)
+        channel = document.channels.get(mapping.channel)
+        if channel is not None and channel.engine == "sqlite":
+            yield from _sqlite_mapping(path, mapping, document.entities.get(mapping.entity))
         yield from _columns(path, mapping, document.entities.get(mapping.entity), names)
         yield from people_problems(path, mapping, document)
         spec = mapping_spec(name, mapping, document)

@@ -51,7 +51,7 @@ Seconds = Annotated[float, BeforeValidator(parse_seconds)]
 
 @dataclass(frozen=True, slots=True)
 class DatabaseUrl:
-    """A channel's database, taken apart. The password never shows."""
+    """A channel's database, taken apart; of SQLite `database` is the file, the rest is empty. The password never shows."""
 
     engine: Engine
     host: str
@@ -61,13 +61,17 @@ class DatabaseUrl:
     password: SecretStr = field(default_factory=lambda: SecretStr(""), repr=False)
 
     def __str__(self) -> str:
+        if self.engine == "sqlite":
+            return f"sqlite:///{self.database}"
         return f"{self.engine}://{self.user}@{self.host}:{self.port}/{self.database}"
 
 
 def parse_database_url(written: object) -> DatabaseUrl:
-    """`engine://user:password@host:port/database`, with everything but the port given."""
+    """`engine://user:password@host:port/database`, with everything but the port given; or `sqlite:///file`."""
     if not isinstance(written, str):
         raise ValueError("not a URL such as mysql://user:password@host:3306/database")  # noqa: TRY004 - pydantic's way
+    if written.startswith("sqlite:"):
+        return _parse_sqlite_url(written)
     try:
         parts = urlsplit(written)
         host, port = parts.hostname, parts.port
@@ -75,7 +79,7 @@ def parse_database_url(written: object) -> DatabaseUrl:
         raise ValueError("not a valid URL: encode special characters, or take the password from ${NAME}") from None
     engine = _ENGINES.get(parts.scheme)
     if engine is None:
-        raise ValueError("the URL must begin with mysql://, mariadb:// or postgresql://")
+        raise ValueError("the URL must begin with mysql://, mariadb://, postgresql:// or sqlite:///")
     if parts.query:
         names = ", ".join(sorted({option.partition("=")[0] for option in parts.query.split("&")}))
         raise ValueError(f"the URL has options ({names}), which are not supported: use tls: for TLS")
@@ -90,6 +94,14 @@ def parse_database_url(written: object) -> DatabaseUrl:
     if not database or "/" in database:
         raise ValueError("the URL must end with one database name, such as /shop")
     return DatabaseUrl(engine, host, port or _PORTS[engine], user, database, SecretStr(unquote(parts.password or "")))
+
+
+def _parse_sqlite_url(written: str) -> DatabaseUrl:
+    """`sqlite:///relative/file` or `sqlite:////absolute/file`."""
+    path = unquote(written.removeprefix("sqlite:///"))
+    if not written.startswith("sqlite:///") or not path.strip("/") or path == ":memory:" or "?" in written:
+        raise ValueError("sqlite needs a file and nothing else, such as sqlite:///var/report.db")
+    return DatabaseUrl("sqlite", "", 0, "", path)
 
 
 def _valid_host(host: str) -> bool:

@@ -19,4 +19,8 @@ def open_sink(address: Address, options: SinkOptions) -> Sink:
         from sinks.postgresql import PostgreSQLSink
 
         return PostgreSQLSink(address, options)
+    if address.engine == "sqlite":
+        from sinks.generic import GenericSink
+
+        return GenericSink(address, options)
     raise ValueError(f"{address}: no sink for {address.engine}")

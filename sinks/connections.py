@@ -44,7 +44,7 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a channel's database is. `password` never shows in a repr."""
+    """Where a channel's database is; of SQLite `database` is the file's path, the rest is empty. `password` never shows in a repr."""
 
     engine: Engine
     host: str
@@ -55,6 +55,8 @@ class Address:
     tls: Tls | None = None
 
     def __str__(self) -> str:
+        if self.engine == "sqlite":
+            return f"sqlite:///{self.database}"
         return f"{self.engine}://{self.user}@{self.host}:{self.port}/{self.database}"
 
 

@@ -63,7 +63,8 @@ class RowWrite(msgspec.Struct, frozen=True, gc=False):
 
     `key_columns`/`key` find the row as it is now. A sink treats an insert whose key exists as an update of all its columns, a delete
     that finds nothing as done, and an update that finds nothing as `Rejected(reason="missing_row")`.
-    `deltas` are places in `columns` whose value is added to what the row holds (counters; updates only, never NULL).
+    `deltas` are places in `columns` whose value is added to what the row holds (counters; updates only, never NULL); a row that
+    holds NULL there counts from 0.
     `ref` is the caller's own number, given back with a rejection.
 
     Of a mapping with conditions: `only` is what a row must hold besides, else it is not the one that is meant (an insert that meets

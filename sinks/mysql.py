@@ -7,18 +7,16 @@ known, and, with bookkeeping `none`, after one that may have left nothing in the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
-from sinks import mysql_bookkeeping as bookkeeping
+from sinks import mysql_bookkeeping
 from sinks.bookkeeping import MESSAGE_PREFIX, record_text
 from sinks.connections import Address
 from sinks.contract import (
     Halt,
-    ParkedRow,
-    Progress,
     Rejected,
-    Rejection,
     RowWrite,
     ServerIdentity,
     SinkError,
@@ -30,54 +28,43 @@ from sinks.mysql_catalog import read_mysql_table
 from sinks.mysql_people import MySQLPeople
 from sinks.mysql_session import Answer, MySQLSession, Statement
 from sinks.mysql_statements import DataStatement, Dialect, TablePlan, insert_one, lock_row, statements, update
-from sinks.runs import Pack, runs
 from sinks.server_identity import mysql_identity
-from sinks.singly import write_apart
+from sinks.table_sink import TableSink
 from transforms.tables import Table
 
 _MOST_STATEMENTS: Final = 200  # in one packet
 _DUPLICATE: Final = "1062"
 
 
-class MySQLSink:
+class MySQLSink(TableSink[MySQLSession, TablePlan, DataStatement]):
     """`sinks.contract.Sink` for MySQL and MariaDB."""
 
+    _books = mysql_bookkeeping
+
     def __init__(self, address: Address, options: SinkOptions) -> None:
-        self._address = address
-        self._options = options
-        self._session: MySQLSession | None = None
+        super().__init__(address, options)
         self._identity: ServerIdentity | None = None
-        self._target: str | None = None
-        self._header: TransactionHeader | None = None
         self._dialect = Dialect(row_alias=False, max_packet=0)
-        self._plans: dict[int, tuple[Table, TablePlan]] = {}
         self._commits = 0
         self._uncounted = False  # a transaction was committed that the log may not show
-        self._wrote = False
         self._logged = False
 
-    def connect(self) -> ServerIdentity:
-        self.close()
-        session = MySQLSession(self._address, self._options)
-        try:
-            identity = mysql_identity(session.ask, self._address.engine)
-        except SinkError:
-            session.close()
-            raise
-        self._session, self._identity, self._commits, self._uncounted = session, identity, 0, False
-        self._plans.clear()
+    def _new_session(self) -> MySQLSession:
+        return MySQLSession(self._address, self._options)
+
+    def _identify(self, session: MySQLSession) -> ServerIdentity:
+        engine = self._address.engine
+        identity = mysql_identity(session.ask, engine)
+        row_alias = engine == "mysql" and _version(identity.version) >= (8, 0, 19)
         self._dialect = Dialect(
-            row_alias=self._address.engine == "mysql" and _version(identity.version) >= (8, 0, 19),
+            row_alias=row_alias,
+            derived=row_alias or engine == "mariadb",
             max_packet=session.max_packet,
             # Of an upsert that changes nothing the log shows nothing, and the server does not tell.
-            upsert=self._options.bookkeeping == "table" or self._address.engine == "mariadb",
+            upsert=self._has_tables or engine == "mariadb",
         )
+        self._identity, self._commits, self._uncounted = identity, 0, False
         return identity
-
-    def close(self) -> None:
-        if self._session is not None:
-            self._session.close()
-        self._session = self._header = None
 
     def describe(self, schema: str | None, table: str) -> Table | None:
         found = read_mysql_table(self._open().ask, self._address.engine, schema, table)
@@ -86,17 +73,9 @@ class MySQLSink:
     def people(self) -> MySQLPeople:
         return MySQLPeople(self._open, self._in_transaction_with_tables, self._plan, lambda: self._dialect)
 
-    def prepare(self) -> list[str]:
-        return bookkeeping.prepare(self._open()) if self._has_tables else []
-
-    def take_over(self, deployment: str, target: str) -> int:
-        if not self._has_tables:
-            raise ValueError("bookkeeping none: the lease is in the hub store")
-        self._target = target
-        return bookkeeping.take_over(self._open(), deployment, target)
-
-    def progress(self, deployment: str) -> dict[str, Progress]:
-        return bookkeeping.progress(self._open(), deployment, self._target) if self._has_tables else {}
+    def _make_plan(self, session: MySQLSession, table: Table) -> TablePlan | None:
+        found = read_mysql_table(session.ask, self._address.engine, table.schema or None, table.name)
+        return TablePlan(found) if found else None
 
     def begin(self, header: TransactionHeader) -> str:
         if self._uncounted:
@@ -108,31 +87,14 @@ class MySQLSink:
             text = header.token if self._has_tables else record_text(header)
             comment = f"/*{MESSAGE_PREFIX}:{text}*/ "
         if self._has_tables:
-            bookkeeping.begin(session, header, comment)
+            mysql_bookkeeping.begin(session, header, comment)
             comment = ""
         else:
             session.run_one(Statement("START TRANSACTION", "opening a transaction"))
         # Without a table, every statement carries the record: the log shows only those that change something.
-        self._dialect = Dialect(self._dialect.row_alias, self._dialect.max_packet, self._dialect.upsert, comment)
+        self._dialect = replace(self._dialect, comment=comment)
         self._header, self._wrote, self._logged = header, False, self._has_tables
         return header.token if mariadb else f"{session.thread_id}/{self._commits + 1}"
-
-    def write(self, writes: Sequence[RowWrite]) -> int:
-        return self._write(writes, single=False)
-
-    def write_singly(self, writes: Sequence[RowWrite]) -> list[Rejection]:
-        return write_apart(writes, self._attempt)
-
-    def park(self, rows: Sequence[ParkedRow]) -> None:
-        if rows:
-            bookkeeping.park(*self._in_transaction_with_tables(), rows)
-
-    def unpark(self, ids: Sequence[str]) -> None:
-        if ids:
-            bookkeeping.unpark(*self._in_transaction_with_tables(), ids)
-
-    def parked(self, deployment: str) -> list[ParkedRow]:
-        return bookkeeping.parked(self._open(), deployment, self._target) if self._has_tables else []
 
     def commit(self) -> None:
         session = self._in_transaction()
@@ -151,38 +113,11 @@ class MySQLSink:
         self._commits += 1
         self._uncounted = not self._logged and self._address.engine == "mysql"
 
-    def rollback(self) -> None:
-        self._header = None
-        self._plans.clear()  # what failed may have failed because a table has changed
-        if self._session is not None:
-            bookkeeping.rollback(self._session)
-
     def ping(self) -> None:
         self._open().ask("SELECT 1")
 
     def committed(self, identity: str) -> bool | None:  # noqa: ARG002 - neither server keeps that
         return None
-
-    @property
-    def _has_tables(self) -> bool:
-        return self._options.bookkeeping == "table"
-
-    def _open(self) -> MySQLSession:
-        if self._session is None or self._session.closed:
-            raise Transient(f"{self._address}: not connected", "2006")
-        return self._session
-
-    def _in_transaction(self) -> MySQLSession:
-        if self._header is None:
-            raise RuntimeError("no transaction: begin comes first")
-        return self._open()
-
-    def _in_transaction_with_tables(self) -> tuple[MySQLSession, TransactionHeader]:
-        if not self._has_tables:
-            raise ValueError("bookkeeping none: parked changes are in the hub store")
-        session = self._in_transaction()
-        assert self._header is not None
-        return session, self._header
 
     def _renew(self) -> None:
         """A new session, whose transactions count from 1; on another server than before only the caller may go on."""
@@ -191,49 +126,33 @@ class MySQLSink:
             self.close()
             raise Transient(f"{self._address}: another server, or another start of it, answers there now")
 
-    def _plan(self, table: Table) -> TablePlan:
-        known = self._plans.get(id(table))
-        if known is not None:
-            return known[1]
-        found = read_mysql_table(self._open().ask, self._address.engine, table.schema or None, table.name)
-        if found is None:
-            raise Halt(f"{table}: no such table", "1146", mend="create the table, or take it out of the mappings")
-        plan = TablePlan(found)
-        self._plans[id(table)] = table, plan
-        return plan
-
     def _attempt(self, writes: Sequence[RowWrite]) -> None:
         session = self._in_transaction()
         session.run_one(Statement("SAVEPOINT datong_row", "setting a savepoint"))
         try:
-            self._write(writes, single=True)
-        except Rejected:
+            self._write_in_order(writes)
+        except Rejected as refusal:
             session.run_one(Statement("ROLLBACK TO SAVEPOINT datong_row", "going back to a savepoint"))
-            raise
+            raise self._explained(writes, refusal) from None
 
-    def _write(self, writes: Sequence[RowWrite], *, single: bool) -> int:
-        affected = 0
+    def _is_taken(self, plan: TablePlan, write: RowWrite, columns: Sequence[str]) -> bool:
+        return bool(self._open().run_one(plan.other_row(write, columns)).rows)
+
+    def _packs(self, plan: TablePlan, group: Sequence[RowWrite], *, single: bool) -> Iterator[list[DataStatement]]:
         pack: list[DataStatement] = []
-        pending, characters = Pack(), 0
-        for run in runs(writes):
-            for statement in statements(self._plan(run[0].table), run, self._dialect):
-                size = len(statement.statement.sql)
-                full = len(pack) >= _MOST_STATEMENTS or characters + size > self._dialect.most_characters
-                if pack and (full or not pending.admits(statement.writes)):
-                    affected += self._send(pack, single=single)
-                    pack, characters = [], 0
-                    pending.clear()
-                if not pack:
-                    pending.admits(statement.writes)
-                pack.append(statement)
-                characters += size
-        return affected + (self._send(pack, single=single) if pack else 0)
+        characters = 0
+        for made in statements(plan, group, self._dialect, single=single):
+            size = len(made.statement.sql)
+            if pack and (len(pack) >= _MOST_STATEMENTS or characters + size > self._dialect.most_characters):
+                yield pack
+                pack, characters = [], 0
+            pack.append(made)
+            characters += size
+        yield pack
 
     def _send(self, pack: Sequence[DataStatement], *, single: bool) -> int:
         """Run a pack in one round trip. A plain insert that meets a duplicate is written row by row, and the pack goes on."""
         session = self._in_transaction()
-        if not self._wrote:
-            self._options.probe("sink.before_first_stmt")
         affected, number = 0, 0
         while number < len(pack):
             answers: list[Answer] = []
@@ -249,10 +168,6 @@ class MySQLSink:
             if duplicate is not None:
                 affected += self._insert_row_by_row(duplicate, single=single)
                 number += 1
-        if not self._wrote:
-            self._wrote = True
-            self._options.probe("sink.mid_tx")
-        self._options.alive()
         return affected
 
     def _duplicate(
@@ -276,9 +191,9 @@ class MySQLSink:
             self._logged = self._logged or answer.affected > 0
             return len(made.writes) if made.kind == "upsert" else answer.affected
         self._logged = self._logged or bool(answer.changed)
-        if answer.affected == 0:
+        if answer.affected < len(made.writes):
             self._missing(made)
-        if answer.affected > 1:
+        if answer.affected > len(made.writes):
             raise Halt(
                 f"{made.statement.where}: its key columns find {answer.affected} rows",
                 mend="the mapping's key must be unique columns",
@@ -286,12 +201,16 @@ class MySQLSink:
         return answer.affected
 
     def _missing(self, made: DataStatement) -> None:
-        (write,) = made.writes
-        if write.lenient:
+        if made.writes[0].lenient:
             return
-        if self._open().run_one(lock_row(self._plan(write.table), write)).rows:
-            raise Transient(f"{made.statement.where}: its row came while it was written")
-        raise Rejected(f"{made.statement.where}: there is no such row", reason="missing_row", ref=write.ref)
+        where = made.statement.where
+        for write in made.writes:
+            if not self._open().run_one(lock_row(self._plan(write.table), write)).rows:
+                raise Rejected(f"{where}: there is no such row", reason="missing_row", ref=write.ref)
+        if len(made.writes) == 1:
+            raise Transient(f"{where}: its row came while it was written")
+        # Keys that the column's collation holds for equal name one row, or a row came meanwhile: one by one tells.
+        raise Rejected(f"{where}: fewer rows than keys")
 
     def _insert_row_by_row(self, failed: DataStatement, *, single: bool) -> int:
         """The second key of a table may be the duplicate (TRAPS.md W1): only where our own key exists is it an update."""

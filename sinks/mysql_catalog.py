@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from sinks.arranging import Name, TableFacts
 from sinks.mysql_literals import text_literal
 from transforms.tables import Column, ColumnType, Engine, Table
 
@@ -20,10 +21,14 @@ _LABEL_ESCAPES: Final = {"0": "\0", "n": "\n", "r": "\r"}
 
 @dataclass(frozen=True, slots=True)
 class MySQLTable:
-    """A table and all its unique indexes as they are, those on prefixes and expressions too (TRAPS.md W1)."""
+    """A table; its facts tell all its unique indexes as they are, those on prefixes and expressions too (TRAPS.md W1).
+
+    `collations`: of its text columns, by name.
+    """
 
     table: Table
-    unique_indexes: frozenset[tuple[str, ...]]
+    facts: TableFacts
+    collations: Mapping[str, str]
 
 
 def read_mysql_table(ask: Ask, engine: Engine, schema: str | None, name: str) -> MySQLTable | None:
@@ -32,7 +37,7 @@ def read_mysql_table(ask: Ask, engine: Engine, schema: str | None, name: str) ->
     where = f"TABLE_SCHEMA = {in_schema} AND TABLE_NAME = {text_literal(name)}"
     rows = ask(
         "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, IS_NULLABLE, COLUMN_DEFAULT, EXTRA,"
-        " CHARACTER_MAXIMUM_LENGTH, NUMERIC_PRECISION, NUMERIC_SCALE, DATETIME_PRECISION, CHARACTER_SET_NAME"
+        " CHARACTER_MAXIMUM_LENGTH, NUMERIC_PRECISION, NUMERIC_SCALE, DATETIME_PRECISION, CHARACTER_SET_NAME, COLLATION_NAME"
         f" FROM information_schema.COLUMNS WHERE {where} ORDER BY ORDINAL_POSITION"
     )
     if not rows:
@@ -54,7 +59,22 @@ def read_mysql_table(ask: Ask, engine: Engine, schema: str | None, name: str) ->
         primary_key=tuple(str(part) for part in whole.get("PRIMARY", ())),
         unique_keys=tuple(tuple(str(part) for part in parts) for index, parts in whole.items() if index != "PRIMARY"),
     )
-    return MySQLTable(table, frozenset(tuple(part or "" for part in parts) for parts in keys.values()))
+    generated = {column.name for column in columns if column.generated}
+    unique = frozenset(
+        tuple("" if part is None or part in generated else part for part in parts) for parts in keys.values()
+    )
+    foreign = _foreign_keys(ask, where)
+    facts = TableFacts(unique, frozenset(parent for _, parent in foreign), frozenset(column for column, _ in foreign))
+    return MySQLTable(table, facts, {str(row[2]): str(row[-1]) for row in rows if row[-1] is not None})
+
+
+def _foreign_keys(ask: Ask, where: str) -> list[tuple[str, Name]]:
+    """Each column of a foreign key, and the table that it refers to."""
+    rows = ask(
+        "SELECT COLUMN_NAME, REFERENCED_TABLE_SCHEMA, REFERENCED_TABLE_NAME FROM information_schema.KEY_COLUMN_USAGE"
+        f" WHERE {where} AND REFERENCED_TABLE_NAME IS NOT NULL"
+    )
+    return [(str(column), (str(schema), str(table))) for column, schema, table in rows]
 
 
 _JSON_CHECK: Final = re.compile(r"json_valid\(`((?:[^`]|``)+)`\)", re.IGNORECASE)
@@ -72,7 +92,7 @@ def _unique_indexes(ask: Ask, where: str) -> dict[str, list[str | None]]:
 
 
 def _column(engine: Engine, row: Sequence[Any], json_columns: set[str]) -> Column:
-    _, _, name, data_type, column_type, nullable, default, extra, length, precision, scale, fraction, charset = row
+    _, _, name, data_type, column_type, nullable, default, extra, length, precision, scale, fraction, charset, _ = row
     name, extra, column_type = str(name), str(extra), str(column_type)
     base = "json" if name in json_columns else str(data_type).lower()
     decimal = base in ("decimal", "numeric")

@@ -36,7 +36,7 @@ _TEXTS: Final = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", 
 _BINARIES: Final = frozenset(
     {"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "vector", *GEOMETRIES}
 )
-_PLAIN: Final = re.compile(r"[^'\\\x00-\x1f\x7f]*").fullmatch
+_PLAIN: Final = re.compile(r"[^'\\\x00-\x1f\x7f\ud800-\udfff]*").fullmatch
 _MOST_TIME_MICROSECONDS: Final = (838 * 3600 + 59 * 60 + 59) * 1_000_000
 
 
@@ -45,9 +45,18 @@ def quote_name(name: str) -> str:
     return f"`{name.replace('`', '``')}`"
 
 
+def is_plain(text: str) -> bool:
+    """Whether a text may go between quotes as it is: no quote, backslash, control character or lone surrogate in it."""
+    if (
+        text.isprintable()
+    ):  # then it has neither control characters nor surrogates, and this is the cheapest way to know
+        return "'" not in text and "\\" not in text
+    return _PLAIN(text) is not None
+
+
 def text_literal(text: str) -> str:
     """A text as a literal that is safe under every sql_mode. Raises UnicodeEncodeError for a lone surrogate."""
-    if _PLAIN(text):
+    if is_plain(text):
         return f"'{text}'"
     return f"_utf8mb4 X'{text.encode().hex()}'"
 

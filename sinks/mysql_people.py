@@ -104,7 +104,7 @@ class MySQLPeople:
         found: list[tuple[ChannelValue, ...]] = []
         for start in range(0, len(keys), _AT_ONCE):
             literals = ", ".join(
-                f"({', '.join(plan.encoder(column)(value) for column, value in zip(by, key, strict=True))})"
+                f"({', '.join(plan.writer(column).encode(value) for column, value in zip(by, key, strict=True))})"
                 for key in keys[start : start + _AT_ONCE]
             )
             sql = f"SELECT {selected} FROM {plan.name} WHERE ({names}) IN ({literals})"

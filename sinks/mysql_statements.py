@@ -6,14 +6,17 @@ only where the table has no unique index but the one that the mapping's key is, 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from sinks.contract import Halt, Rejected, RowWrite
 from sinks.mysql_catalog import MySQLTable
-from sinks.mysql_literals import Encoder, literal_encoder, quote_name
+from sinks.mysql_literals import literal_encoder, quote_name
+from sinks.mysql_rows import ColumnWriter, rows
 from sinks.mysql_session import Statement
+from sinks.runs import moves_key
 from transforms.values import ChannelValue, RefusedValueError
 
 StatementKind: TypeAlias = Literal["upsert", "insert", "update", "delete"]
@@ -21,6 +24,10 @@ StatementKind: TypeAlias = Literal["upsert", "insert", "update", "delete"]
 MOST_ROWS: Final = 1000
 MOST_KEYS: Final = 500  # below MariaDB's in_predicate_conversion_threshold
 MOST_CHARACTERS: Final = 1 << 20
+# Types of key columns of which a derived table's values are compared as the column's own, with its index.
+_JOINED: Final = frozenset({
+    "tinyint", "smallint", "mediumint", "int", "integer", "bigint", "char", "varchar", "binary", "varbinary",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +41,14 @@ class DataStatement:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """`row_alias`: MySQL 8.0.19 and later name the new row; MariaDB has VALUES(). `comment` goes into every statement."""
+    """`row_alias`: MySQL 8.0.19 and later name the new row; MariaDB has VALUES(). `derived`: the server takes rows as a
+    table, as both do but for MySQL before that. `comment` goes into every statement.
+    """
 
     row_alias: bool
     max_packet: int
     upsert: bool = True
+    derived: bool = True
     comment: str = ""
 
     @property
@@ -52,32 +62,78 @@ class TablePlan:
     def __init__(self, found: MySQLTable) -> None:
         self.table = found.table
         self.name = f"{quote_name(found.table.schema)}.{quote_name(found.table.name)}"
-        self._unique_indexes = found.unique_indexes
-        self._encoders: dict[str, Encoder] = {}
+        self._found = found
+        self.facts = found.facts
+        self._unique_columns = {column for index in found.facts.unique for column in index}
+        self._keys = set(map(frozenset, (found.table.primary_key, *found.table.unique_keys)))
+        self._writers: dict[str, ColumnWriter] = {}
 
-    def encoder(self, column: str) -> Encoder:
-        """The column's encoder; raises Halt where the table has no such column, or none that can be written."""
-        encoder = self._encoders.get(column)
-        if encoder is None:
+    def writer(self, column: str) -> ColumnWriter:
+        """The column's writer; raises Halt where the table has no such column, or none that can be written."""
+        writer = self._writers.get(column)
+        if writer is None:
             found = self.table.column(column)
             if found is None:
                 raise Halt(f"{self.table}: no column {column}", "1054", mend="add it, or take it out of the mapping")
             try:
-                encoder = literal_encoder(found)
+                writer = ColumnWriter(found, literal_encoder(found))
             except LookupError as error:
                 raise Halt(f"{self.table}: {error.args[0]}", mend="take it out of the mapping") from None
-            self._encoders[column] = encoder
-        return encoder
+            self._writers[column] = writer
+        return writer
+
+    @property
+    def refers_to_itself(self) -> bool:
+        return (self.table.schema, self.table.name) in self.facts.parents
 
     def is_only_key(self, key_columns: Sequence[str]) -> bool:
-        return len(self._unique_indexes) == 1 and set(next(iter(self._unique_indexes))) == set(key_columns)
+        indexes = self.facts.unique
+        return len(indexes) == 1 and set(next(iter(indexes))) == set(key_columns)
+
+    def joins_by(self, key_columns: Sequence[str]) -> str | None:
+        """The condition that finds the rows of `datong_new` by a key; None where they are better found one by one."""
+        if frozenset(key_columns) not in self._keys:
+            return None
+        conditions = []
+        for number, name in enumerate(key_columns):
+            found = self.table.column(name)
+            new = f"datong_new.k{number}"
+            if found is None or found.type.name not in _JOINED:
+                return None
+            if collation := self._found.collations.get(name):
+                charset = found.type.charset
+                new = f"{new if charset == 'utf8mb4' else f'CONVERT({new} USING {charset})'} COLLATE {collation}"
+            conditions.append(f"t.{quote_name(name)} = {new}")
+        return " AND ".join(conditions)
+
+    def touches_unique(self, columns: Sequence[str]) -> bool:
+        return "" in self._unique_columns or not self._unique_columns.isdisjoint(columns)
 
     def literals(self, write: RowWrite, columns: Sequence[str], values: Sequence[ChannelValue]) -> list[str]:
         """Encode values; raises Rejected naming table, column and type."""
         try:
-            return [self.encoder(column)(value) for column, value in zip(columns, values, strict=True)]
+            return [self.writer(column).encode(value) for column, value in zip(columns, values, strict=True)]
         except RefusedValueError as error:
             raise Rejected(f"{self.table}: {error}", ref=write.ref) from None
+
+    def rows(
+        self, writes: Sequence[RowWrite], columns: Sequence[str], values: Sequence[Sequence[ChannelValue]]
+    ) -> list[str]:
+        """Encode a row for each write; raises Rejected for the first that holds a value which its column cannot."""
+        try:
+            return rows([self.writer(column) for column in columns], values)
+        except RefusedValueError:
+            for write, row in zip(writes, values, strict=True):
+                self.literals(write, columns, row)
+            raise
+
+    def other_row(self, write: RowWrite, columns: Sequence[str]) -> Statement:
+        """A search for a row with a write's values in these columns that is not the one which the write finds."""
+        values = dict(zip(write.columns, write.values, strict=True))
+        literals = self.literals(write, columns, [values[column] for column in columns])
+        same = " AND ".join(f"{quote_name(column)} = {value}" for column, value in zip(columns, literals, strict=True))
+        sql = f"SELECT 1 FROM {self.name} WHERE {same} AND NOT ({self.found_by(write)}) LIMIT 1"
+        return Statement(sql, f"lookup in {self.table}")
 
     def found_by(self, write: RowWrite) -> str:
         """`a` = 1 AND `b` = 2: finds the row as it is before the write."""
@@ -88,25 +144,42 @@ class TablePlan:
         )
 
 
-def statements(plan: TablePlan, run: Sequence[RowWrite], dialect: Dialect) -> Iterator[DataStatement]:
-    """The statements of one run, in order. Raises Rejected for a value that cannot be written, or a row above max_allowed_packet."""
+def statements(
+    plan: TablePlan, run: Sequence[RowWrite], dialect: Dialect, *, single: bool = False
+) -> Iterator[DataStatement]:
+    """The statements of one run, in order; `single`: row by row where the database should name the row that it refuses.
+
+    Raises Rejected for a value that cannot be written, or a row above max_allowed_packet.
+    """
     first = run[0]
     if first.op == "insert":
         yield from _inserts(plan, run, dialect)
-    elif first.op == "update":
+        return
+    join = None if single or len(run) == 1 or first.only else plan.joins_by(first.key_columns)
+    if first.op == "delete":
+        if plan.refers_to_itself:  # a row goes after those that refer to it, which IN would not keep
+            for write in run:
+                yield from _deletes(plan, [write], dialect)
+        elif join is None or len(first.key_columns) == 1:
+            yield from _deletes(plan, run, dialect)
+        else:
+            yield from _joined(plan, run, dialect, join)
+    elif join is None or not dialect.derived or moves_key(first) or plan.touches_unique(first.columns):
+        # Where a row may take a unique value that another one gives up, the order of the rows counts.
         for write in run:
             yield update(plan, write, dialect)
     else:
-        yield from _deletes(plan, run, dialect)
+        yield from _joined(plan, run, dialect, join)
 
 
 def update(plan: TablePlan, write: RowWrite, dialect: Dialect) -> DataStatement:
     """One row's update, also for an insert whose key exists already."""
     literals = plan.literals(write, write.columns, write.values)
-    changes = ", ".join(
-        f"{name} = COALESCE({name}, 0) + {literal}" if number in write.deltas else f"{name} = {literal}"
+    added = write.deltas
+    changes = ", ".join([
+        f"{name} = COALESCE({name}, 0) + {literal}" if number in added else f"{name} = {literal}"
         for number, (name, literal) in enumerate(zip(map(quote_name, write.columns), literals, strict=True))
-    )
+    ])  # fmt: skip
     sql = f"UPDATE {dialect.comment}{plan.name} SET {changes} WHERE {plan.found_by(write)}"
     _check_size(plan, write, len(sql), sql, dialect)
     return DataStatement(Statement(sql, f"update of {plan.table}"), "update", (write,))
@@ -127,39 +200,53 @@ def _inserts(plan: TablePlan, run: Sequence[RowWrite], dialect: Dialect) -> Iter
     first = run[0]
     upsert = dialect.upsert and plan.is_only_key(first.key_columns) and not first.only
     columns = (*first.columns, *(column for column, _ in first.fresh))
-    fresh = tuple(value for _, value in first.fresh)
+    fresh = tuple(value for _, value in first.fresh)  # the same in all writes of a group
     names = ", ".join(map(quote_name, columns))
     head = f"INSERT {dialect.comment}INTO {plan.name} ({names}) VALUES "
-    tail = _on_duplicate(first.columns, row_alias=dialect.row_alias) if upsert else ""
+    tail = _on_duplicate(plan, first, row_alias=dialect.row_alias) if upsert else ""
     kind: StatementKind = "upsert" if upsert else "insert"
-    encoders = [plan.encoder(column) for column in columns]
-    rows: list[str] = []
-    start, total = 0, 0
-
-    def made(end: int) -> DataStatement:
-        sql = f"{head}{','.join(rows)}{tail}"
-        return DataStatement(Statement(sql, f"insert into {plan.table}"), kind, run[start:end])
-
-    for number, write in enumerate(run):
-        try:
-            row = f"({','.join([encode(value) for encode, value in zip(encoders, (*write.values, *fresh), strict=True)])})"
-        except RefusedValueError as error:
-            raise Rejected(f"{plan.table}: {error}", ref=write.ref) from None
-        _check_size(plan, write, len(row) + len(head) + len(tail), row, dialect)
-        if rows and (len(rows) >= MOST_ROWS or total + len(row) > dialect.most_characters):
-            yield made(number)
-            rows.clear()
-            start, total = number, 0
-        rows.append(row)
-        total += len(row)
-    yield made(len(run))
+    values = [(*write.values, *fresh) for write in run] if fresh else [write.values for write in run]
+    for writes, chunk in _chunks(plan, run, plan.rows(run, columns, values), len(head) + len(tail), dialect):
+        yield DataStatement(Statement(f"{head}{','.join(chunk)}{tail}", f"insert into {plan.table}"), kind, writes)
 
 
-def _on_duplicate(columns: Sequence[str], *, row_alias: bool) -> str:
-    names = [quote_name(column) for column in columns]
-    if row_alias:
-        return " AS datong_new ON DUPLICATE KEY UPDATE " + ", ".join(f"{name} = datong_new.{name}" for name in names)
-    return " ON DUPLICATE KEY UPDATE " + ", ".join(f"{name} = VALUES({name})" for name in names)
+def _chunks(
+    plan: TablePlan, run: Sequence[RowWrite], encoded: Sequence[str], around: int, dialect: Dialect
+) -> Iterator[tuple[Sequence[RowWrite], Sequence[str]]]:
+    """Cut rows into parts of one statement each. Raises Rejected for a row above max_allowed_packet."""
+    if (max(map(len, encoded)) + around) * 4 + 1024 >= dialect.max_packet:
+        for write, row in zip(run, encoded, strict=True):
+            _check_size(plan, write, len(row) + around, row, dialect)
+    most = dialect.most_characters
+    for start in range(0, len(run), MOST_ROWS):
+        writes, part = run[start : start + MOST_ROWS], encoded[start : start + MOST_ROWS]
+        while sum(map(len, part)) > most and len(part) > 1:
+            sizes = itertools.accumulate(map(len, part))
+            end = max(1, sum(1 for size in sizes if size <= most))
+            yield writes[:end], part[:end]
+            writes, part = writes[end:], part[end:]
+        yield writes, part
+
+
+def _on_duplicate(plan: TablePlan, write: RowWrite, *, row_alias: bool) -> str:
+    """ON DUPLICATE KEY UPDATE that cannot change another row than the key's.
+
+    Should a unique index have been made since the catalog was read (TRAPS.md W1), the row that it finds has another key: the
+    subquery of two rows is then an error (1242), and the rows are written one by one by the catalog as it is.
+    """
+
+    def new(name: str) -> str:
+        return f"datong_new.{name}" if row_alias else f"VALUES({name})"
+
+    names = [quote_name(column) for column in write.columns]
+    keys = [quote_name(column) for column in write.key_columns if column in write.columns]
+    same = " AND ".join([f"{plan.name}.{key} = {new(key)}" for key in keys])
+    changes = [f"{name} = {new(name)}" for name in names]
+    if keys:
+        first = names.index(keys[0])
+        changes[first] = f"{keys[0]} = IF({same}, {new(keys[0])}, (SELECT NULL UNION ALL SELECT NULL))"
+        changes.insert(0, changes.pop(first))
+    return f"{' AS datong_new' if row_alias else ''} ON DUPLICATE KEY UPDATE {', '.join(changes)}"
 
 
 def _deletes(plan: TablePlan, run: Sequence[RowWrite], dialect: Dialect) -> Iterator[DataStatement]:
@@ -172,8 +259,44 @@ def _deletes(plan: TablePlan, run: Sequence[RowWrite], dialect: Dialect) -> Iter
     column = run[0].key_columns[0]
     for start in range(0, len(run), MOST_KEYS):
         writes = run[start : start + MOST_KEYS]
-        keys = ",".join(plan.literals(write, write.key_columns, write.key)[0] for write in writes)
+        keys = ",".join(plan.rows(writes, (column,), [write.key for write in writes]))
         yield DataStatement(Statement(f"{head}{quote_name(column)} IN ({keys})", where), "delete", writes)
+
+
+def _joined(plan: TablePlan, run: Sequence[RowWrite], dialect: Dialect, join: str) -> Iterator[DataStatement]:
+    """Updates or deletes of many rows at once: their keys and values are a table of their own, joined to the rows by key.
+
+    That table comes first in the join, so that each row is found by its key and no other is locked.
+    """
+    first = run[0]
+    names = [f"k{number}" for number in range(len(first.key_columns))]
+    names += [f"c{number}" for number in range(len(first.columns))]
+    if first.op == "update":
+        verb, tail, where = "UPDATE", f" SET {_changes(first)}", f"update of {plan.table}"
+    else:
+        verb, tail, where = "DELETE t FROM", "", f"delete from {plan.table}"
+    joined = f" STRAIGHT_JOIN {plan.name} AS t ON {join}{tail}"
+    around = len(joined) + 64 + 12 * len(names)
+    columns = (*first.key_columns, *first.columns)
+    encoded = plan.rows(run, columns, [(*write.key, *write.values) for write in run])
+    for writes, chunk in _chunks(plan, run, encoded, around, dialect):
+        sql = f"{verb} {dialect.comment}{_derived(names, chunk, dialect)}{joined}"
+        yield DataStatement(Statement(sql, where), first.op, writes)
+
+
+def _derived(names: Sequence[str], encoded: Sequence[str], dialect: Dialect) -> str:
+    """Rows as a table `datong_new`; MariaDB does not take names for the columns of VALUES, but those of a SELECT before it."""
+    if dialect.row_alias:
+        return f"(VALUES ROW{',ROW'.join(encoded)}) AS datong_new ({', '.join(names)})"
+    nulls = ", ".join([f"NULL AS {name}" for name in names])
+    return f"(SELECT {nulls} FROM DUAL WHERE FALSE UNION ALL VALUES {','.join(encoded)}) AS datong_new"
+
+
+def _changes(write: RowWrite) -> str:
+    return ", ".join([
+        f"t.{name} = COALESCE(t.{name}, 0) + datong_new.c{number}" if number in write.deltas else f"t.{name} = datong_new.c{number}"
+        for number, name in enumerate(map(quote_name, write.columns))
+    ])  # fmt: skip
 
 
 def _check_size(plan: TablePlan, write: RowWrite, characters: int, text: str, dialect: Dialect) -> None:

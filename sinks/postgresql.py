@@ -5,32 +5,19 @@ The transaction's identity in the log is its id modulo 2^32, which BEGIN carries
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from sinks import postgresql_bookkeeping as bookkeeping
-from sinks.connections import Address
-from sinks.contract import (
-    Halt,
-    ParkedRow,
-    Progress,
-    Rejected,
-    Rejection,
-    RowWrite,
-    ServerIdentity,
-    SinkError,
-    SinkOptions,
-    TransactionHeader,
-    Transient,
-)
+from sinks import postgresql_bookkeeping
+from sinks.contract import Rejected, RowWrite, ServerIdentity, SinkError, TransactionHeader, Transient
 from sinks.postgresql_catalog import read_postgresql_table
 from sinks.postgresql_people import PostgreSQLPeople
 from sinks.postgresql_session import Answer, PostgreSQLSession, Query
-from sinks.postgresql_statements import DataQuery, TablePlan, statements
-from sinks.runs import Pack, runs
+from sinks.postgresql_statements import DataQuery, TablePlan, other_row, statements
 from sinks.server_identity import postgresql_identity
-from sinks.singly import write_apart
+from sinks.table_sink import TableSink
 from transforms.tables import Table
 
 _MOST_QUERIES: Final = 100  # in one pipeline
@@ -38,34 +25,16 @@ _MOST_WRITES: Final = 2000
 _XID_RANGE: Final = 1 << 32
 
 
-class PostgreSQLSink:
+class PostgreSQLSink(TableSink[PostgreSQLSession, TablePlan, DataQuery]):
     """`sinks.contract.Sink` for PostgreSQL."""
 
-    def __init__(self, address: Address, options: SinkOptions) -> None:
-        self._address = address
-        self._options = options
-        self._session: PostgreSQLSession | None = None
-        self._target: str | None = None
-        self._header: TransactionHeader | None = None
-        self._plans: dict[int, tuple[Table, TablePlan]] = {}
-        self._wrote = False
+    _books = postgresql_bookkeeping
 
-    def connect(self) -> ServerIdentity:
-        self.close()
-        session = PostgreSQLSession(self._address, self._options)
-        try:
-            identity = postgresql_identity(session.ask)
-        except SinkError:
-            session.close()
-            raise
-        self._session = session
-        self._plans.clear()
-        return identity
+    def _new_session(self) -> PostgreSQLSession:
+        return PostgreSQLSession(self._address, self._options)
 
-    def close(self) -> None:
-        if self._session is not None:
-            self._session.close()
-        self._session = self._header = None
+    def _identify(self, session: PostgreSQLSession) -> ServerIdentity:
+        return postgresql_identity(session.ask)
 
     def describe(self, schema: str | None, table: str) -> Table | None:
         found = read_postgresql_table(self._open().ask, schema, table)
@@ -74,41 +43,14 @@ class PostgreSQLSink:
     def people(self) -> PostgreSQLPeople:
         return PostgreSQLPeople(self._open, self._in_transaction_with_tables, self._plan)
 
-    def prepare(self) -> list[str]:
-        return bookkeeping.prepare(self._open()) if self._has_tables else []
-
-    def take_over(self, deployment: str, target: str) -> int:
-        if not self._has_tables:
-            raise ValueError("bookkeeping none: the lease is in the hub store")
-        self._target = target
-        return bookkeeping.take_over(self._open(), deployment, target)
-
-    def progress(self, deployment: str) -> dict[str, Progress]:
-        return bookkeeping.progress(self._open(), deployment, self._target) if self._has_tables else {}
+    def _make_plan(self, session: PostgreSQLSession, table: Table) -> TablePlan | None:
+        found = read_postgresql_table(session.ask, table.schema or None, table.name)
+        return TablePlan(found) if found else None
 
     def begin(self, header: TransactionHeader) -> str:
-        xid = bookkeeping.begin(self._open(), header, tables=self._has_tables)
+        xid = postgresql_bookkeeping.begin(self._open(), header, tables=self._has_tables)
         self._header, self._wrote = header, False
         return str(xid % _XID_RANGE)
-
-    def write(self, writes: Sequence[RowWrite]) -> int:
-        return self._write(writes, single=False)
-
-    def write_singly(self, writes: Sequence[RowWrite]) -> list[Rejection]:
-        # A deferred constraint would fail COMMIT, which names no row.
-        self._in_transaction().run_one(Query("SET CONSTRAINTS ALL IMMEDIATE", "checking constraints"))
-        return write_apart(writes, self._attempt)
-
-    def park(self, rows: Sequence[ParkedRow]) -> None:
-        if rows:
-            bookkeeping.park(*self._in_transaction_with_tables(), rows)
-
-    def unpark(self, ids: Sequence[str]) -> None:
-        if ids:
-            bookkeeping.unpark(*self._in_transaction_with_tables(), ids)
-
-    def parked(self, deployment: str) -> list[ParkedRow]:
-        return bookkeeping.parked(self._open(), deployment, self._target) if self._has_tables else []
 
     def commit(self) -> None:
         session = self._in_transaction()
@@ -123,12 +65,6 @@ class PostgreSQLSink:
             self.close()  # interrupted before the answer
             raise
         session.receive_commit()
-
-    def rollback(self) -> None:
-        self._header = None
-        self._plans.clear()  # what failed may have failed because a table has changed
-        if self._session is not None:
-            bookkeeping.rollback(self._session)
 
     def ping(self) -> None:
         self._open().ask("SELECT 1")
@@ -151,73 +87,51 @@ class PostgreSQLSink:
                 raise Transient("an earlier transaction is still committing")
             time.sleep(0.05)
 
-    @property
-    def _has_tables(self) -> bool:
-        return self._options.bookkeeping == "table"
+    def write(self, writes: Sequence[RowWrite]) -> int:
+        with self._constraints_at_the_end(writes):
+            return super().write(writes)
 
-    def _open(self) -> PostgreSQLSession:
-        if self._session is None or self._session.closed:
-            raise Transient(f"{self._address}: not connected", "08003")
-        return self._session
-
-    def _in_transaction(self) -> PostgreSQLSession:
-        if self._header is None:
-            raise RuntimeError("no transaction: begin comes first")
-        return self._open()
-
-    def _in_transaction_with_tables(self) -> tuple[PostgreSQLSession, TransactionHeader]:
-        if not self._has_tables:
-            raise ValueError("bookkeeping none: parked changes are in the hub store")
-        session = self._in_transaction()
-        assert self._header is not None
-        return session, self._header
-
-    def _plan(self, table: Table) -> TablePlan:
-        known = self._plans.get(id(table))
-        if known is not None:
-            return known[1]
-        found = read_postgresql_table(self._open().ask, table.schema or None, table.name)
-        if found is None:
-            raise Halt(f"{table}: no such table", "42P01", mend="create the table, or take it out of the mappings")
-        plan = TablePlan(found)
-        self._plans[id(table)] = table, plan
-        return plan
+    @contextlib.contextmanager
+    def _constraints_at_the_end(self, writes: Sequence[RowWrite]) -> Iterator[None]:
+        """What may be checked late is, so that rows may refer to each other; but before COMMIT, whose error would name no row."""
+        late = any(self._plan(table).deferrable for table in {id(w.table): w.table for w in writes}.values())
+        if late:
+            self._in_transaction().run_one(Query("SET CONSTRAINTS ALL DEFERRED", "deferring constraints"))
+        yield
+        if late:
+            self._in_transaction().run_one(Query("SET CONSTRAINTS ALL IMMEDIATE", "checking constraints"))
 
     def _attempt(self, writes: Sequence[RowWrite]) -> None:
         session = self._in_transaction()
         session.run_one(Query("SAVEPOINT datong_row", "setting a savepoint"))
         try:
-            self._write(writes, single=True)
-        except Rejected:
+            with self._constraints_at_the_end(writes):
+                self._write_in_order(writes)
+        except Rejected as refusal:
             session.run([
                 Query("ROLLBACK TO SAVEPOINT datong_row", "going back to a savepoint"),
                 Query("RELEASE SAVEPOINT datong_row", "going back to a savepoint"),
             ])  # fmt: skip
-            raise
+            raise self._explained(writes, refusal) from None
         session.run_one(Query("RELEASE SAVEPOINT datong_row", "leaving a savepoint"))
 
-    def _write(self, writes: Sequence[RowWrite], *, single: bool) -> int:
-        affected, rows = 0, 0
+    def _is_taken(self, plan: TablePlan, write: RowWrite, columns: Sequence[str]) -> bool:
+        return bool(self._open().run_one(other_row(plan, write, columns)).rows)
+
+    def _packs(self, plan: TablePlan, group: Sequence[RowWrite], *, single: bool) -> Iterator[list[DataQuery]]:  # noqa: ARG002 - the same for one row
         pack: list[DataQuery] = []
-        pending = Pack()
-        for run in runs(writes):
-            for made in statements(self._plan(run[0].table), run):
-                full = len(pack) >= _MOST_QUERIES or rows + len(made.writes) > _MOST_WRITES
-                if pack and (full or not pending.admits(made.writes)):
-                    affected += self._send(pack, single=single)
-                    pack, rows = [], 0
-                    pending.clear()
-                if not pack:
-                    pending.admits(made.writes)
-                pack.append(made)
-                rows += len(made.writes)
-        return affected + (self._send(pack, single=single) if pack else 0)
+        rows = 0
+        for made in statements(plan, group):
+            if pack and (len(pack) >= _MOST_QUERIES or rows + len(made.writes) > _MOST_WRITES):
+                yield pack
+                pack, rows = [], 0
+            pack.append(made)
+            rows += len(made.writes)
+        yield pack
 
     def _send(self, pack: Sequence[DataQuery], *, single: bool) -> int:
         """Run a pack in one round trip, then look into what found no row."""
         session = self._in_transaction()
-        if not self._wrote:
-            self._options.probe("sink.before_first_stmt")
         try:
             answers = session.run([made.query for made in pack], single=single)
         except Rejected as error:
@@ -229,10 +143,6 @@ class PostgreSQLSink:
             affected += answer.affected
             if made.lookup is not None and answer.affected < len(made.writes):
                 self._look_into(made, made.lookup, answer)
-        if not self._wrote:
-            self._wrote = True
-            self._options.probe("sink.mid_tx")
-        self._options.alive()
         return affected
 
     def _look_into(self, made: DataQuery, lookup: Query, answer: Answer) -> None:

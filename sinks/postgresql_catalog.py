@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
 
+from sinks.arranging import TableFacts
 from transforms.tables import Column, ColumnType, Table
 
 Ask: TypeAlias = Callable[..., Sequence[Sequence[Any]]]
@@ -43,6 +44,19 @@ _KEYS: Final = """SELECT i.indisprimary, (
 FROM pg_index i WHERE i.indrelid = $1::int8::oid AND i.indisunique AND i.indisvalid AND i.indimmediate
   AND i.indpred IS NULL AND i.indexprs IS NULL ORDER BY i.indexrelid"""
 
+# Every unique index as it is, for the order of writes: an expression or a condition may look at any column.
+_UNIQUE: Final = """SELECT CASE WHEN i.indpred IS NULL AND i.indexprs IS NULL THEN (
+  SELECT array_agg(CASE WHEN a.attgenerated = '' THEN a.attname::text ELSE '' END)
+  FROM pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey[0:i.indnkeyatts-1])) ELSE ARRAY[''] END
+FROM pg_index i WHERE i.indrelid = $1::int8::oid AND (i.indisunique OR i.indisexclusion)"""
+
+# Foreign keys to other tables; whether any constraint on the table, or on one that refers to it, may be checked late.
+_FOREIGN: Final = """SELECT n.nspname, p.relname, (
+  SELECT array_agg(a.attname::text) FROM pg_attribute a WHERE a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey))
+FROM pg_constraint c JOIN pg_class p ON p.oid = c.confrelid JOIN pg_namespace n ON n.oid = p.relnamespace
+WHERE c.conrelid = $1::int8::oid AND c.contype = 'f'"""
+_DEFERRABLE: Final = """SELECT 1 FROM pg_constraint WHERE (conrelid = $1::int8::oid OR confrelid = $1::int8::oid) AND condeferrable LIMIT 1"""
+
 _Kind: TypeAlias = Literal["base", "enum", "array", "domain", "composite", "range"]
 _KINDS: Final[dict[str, _Kind]] = {
     "e": "enum", "d": "domain", "c": "composite", "r": "range", "m": "range",
@@ -63,6 +77,8 @@ class PostgreSQLColumn:
 class PostgreSQLTable:
     table: Table
     columns: dict[str, PostgreSQLColumn]
+    facts: TableFacts
+    deferrable: bool
 
 
 def read_postgresql_table(ask: Ask, schema: str | None, name: str) -> PostgreSQLTable | None:
@@ -81,7 +97,14 @@ def read_postgresql_table(ask: Ask, schema: str | None, name: str) -> PostgreSQL
         primary_key=next((names for primary, names in keys if primary), ()),
         unique_keys=tuple(names for primary, names in keys if not primary),
     )
-    return PostgreSQLTable(table, {column.column.name: column for column in columns})
+    foreign = ask(_FOREIGN, oid)
+    facts = TableFacts(
+        frozenset(tuple(names) for (names,) in ask(_UNIQUE, oid)),
+        frozenset((str(schema), str(name)) for schema, name, _ in foreign),
+        frozenset(column for *_, names in foreign for column in names),
+    )
+    by_name = {column.column.name: column for column in columns}
+    return PostgreSQLTable(table, by_name, facts, deferrable=bool(ask(_DEFERRABLE, oid)))
 
 
 def _column(row: Sequence[Any]) -> PostgreSQLColumn:

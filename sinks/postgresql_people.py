@@ -13,7 +13,7 @@ from sinks.bookkeeping import CREATE_LINKS_POSTGRESQL, LINKS_TABLE
 from sinks.contract import Halt, NewLink, Rejected, RowWrite, TransactionHeader
 from sinks.postgresql_session import PostgreSQLSession, Query
 from sinks.postgresql_statements import TablePlan
-from sinks.postgresql_texts import array_text, quote_name
+from sinks.postgresql_texts import quote_name
 from transforms.local_keys import channel_value
 from transforms.tables import Table
 from transforms.values import ChannelValue, RefusedValueError
@@ -88,7 +88,7 @@ class PostgreSQLPeople:
         given = (*write.values, *(value for _, value in write.fresh))
         try:
             # As elements of arrays of one: the encoders write nothing else.
-            values = tuple(array_text([plan.encoder(c)(value)]) for c, value in zip(columns, given, strict=True))
+            values = tuple(plan.encoder(c)((value,)) for c, value in zip(columns, given, strict=True))
         except RefusedValueError as error:
             raise Rejected(f"{plan.table}: {error}", ref=write.ref) from None
         names = ", ".join(map(quote_name, columns))
@@ -103,7 +103,7 @@ class PostgreSQLPeople:
         if not keys:
             return []
         plan, columns = self._plan(table), (*by, *wanted)
-        arrays = tuple(array_text([plan.encoder(column)(key[at]) for key in keys]) for at, column in enumerate(by))
+        arrays = tuple(plan.encoder(column)([key[at] for key in keys]) for at, column in enumerate(by))
         source = ", ".join(f"${n}::{plan.column(column).bare_type}[]" for n, column in enumerate(by, 1))
         aliases = ", ".join(f"k{n}" for n in range(len(by)))
         found = " AND ".join(f"t.{quote_name(column)} = v.k{n}" for n, column in enumerate(by))

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from sinks.contract import Halt, Rejected, RowWrite
+from sinks.postgresql_arrays import ArrayEncoder, array_encoder
 from sinks.postgresql_catalog import PostgreSQLColumn, PostgreSQLTable
 from sinks.postgresql_session import Query
-from sinks.postgresql_texts import Encoder, array_text, quote_name, text_encoder
-from sinks.runs import moves_key, segments
-from transforms.values import RefusedValueError
+from sinks.postgresql_texts import quote_name
+from sinks.runs import moves_key
+from transforms.values import ChannelValue, RefusedValueError
 
 MOST_ROWS: Final = 1000
-MOST_BYTES: Final = 8 << 20
+MOST_CHARACTERS: Final = 8 << 20
 
 Role: TypeAlias = Literal["k", "c"]
 
@@ -41,9 +42,10 @@ class TablePlan:
         self.table = found.table
         self.name = f"{quote_name(found.table.schema)}.{quote_name(found.table.name)}"
         self.keys = frozenset(map(frozenset, (found.table.primary_key, *found.table.unique_keys)))
-        self.unique_columns = frozenset(column for key in self.keys for column in key)
+        self.facts = found.facts
+        self.deferrable = found.deferrable
         self._columns = found.columns
-        self._encoders: dict[str, Encoder] = {}
+        self._encoders: dict[str, ArrayEncoder] = {}
         self._shapes: dict[tuple[object, ...], Shape] = {}
 
     def column(self, name: str) -> PostgreSQLColumn:
@@ -52,15 +54,20 @@ class TablePlan:
             raise Halt(f"{self.table}: no column {name}", "42703", mend="add it, or take it out of the mapping")
         return found
 
-    def encoder(self, name: str) -> Encoder:
+    def encoder(self, name: str) -> ArrayEncoder:
         encoder = self._encoders.get(name)
         if encoder is None:
             try:
-                encoder = text_encoder(self.column(name).base)
+                encoder = array_encoder(self.column(name).base)
             except LookupError as error:
                 raise Halt(f"{self.table}: {error.args[0]}", mend="take it out of the mapping") from None
             self._encoders[name] = encoder
         return encoder
+
+    def orders_rows(self, update: RowWrite) -> bool:
+        """Whether updates like this one may take unique values that others give up."""
+        unique = self.facts.unique_besides(())
+        return "" in unique or not unique.isdisjoint(update.columns) or moves_key(update)
 
     def shape(self, write: RowWrite) -> Shape:
         """The statement for writes like this one."""
@@ -78,48 +85,59 @@ class Shape:
 
     sql: str
     lookup: str | None
-    encoders: tuple[Encoder, ...]
+    encoders: tuple[ArrayEncoder, ...]
     takes_key: bool
     takes_values: bool
     where: str
     mend: str = ""
 
 
-def statements(plan: TablePlan, run: Sequence[RowWrite]) -> Iterator[DataQuery]:
-    """The statements of one run, in order. Raises Rejected for a value that cannot be written."""
-    first = run[0]
+def statements(plan: TablePlan, group: Sequence[RowWrite]) -> Iterator[DataQuery]:
+    """The statements of a group, in order. Raises Rejected for a value that cannot be written."""
+    first = group[0]
     shape = plan.shape(first)
     # A statement changes its rows in any order it likes: where that could meet a unique key halfway, row by row.
-    alone = first.op == "update" and (moves_key(first) or not plan.unique_columns.isdisjoint(first.columns))
-    for segment in segments(run, most=MOST_ROWS, distinct=True, alone=alone, size=_size, most_bytes=MOST_BYTES):
-        arrays = _arrays(plan, shape, segment)
-        lookup = Query(shape.lookup, shape.where, arrays) if shape.lookup else None
-        yield DataQuery(
-            Query(shape.sql, shape.where, arrays, shape.mend), segment, lookup, answers_rows=first.op == "update"
-        )
+    most = 1 if first.op == "update" and plan.orders_rows(first) else MOST_ROWS
+    for start in range(0, len(group), most):
+        yield from _statement(plan, shape, group[start : start + most])
+
+
+def _statement(plan: TablePlan, shape: Shape, writes: Sequence[RowWrite]) -> Iterator[DataQuery]:
+    arrays = _arrays(plan, shape, writes)
+    if len(writes) > 1 and sum(map(len, arrays)) > MOST_CHARACTERS:
+        middle = len(writes) // 2
+        yield from _statement(plan, shape, writes[:middle])
+        yield from _statement(plan, shape, writes[middle:])
+        return
+    lookup = Query(shape.lookup, shape.where, arrays) if shape.lookup else None
+    answers_rows = writes[0].op == "update"
+    yield DataQuery(Query(shape.sql, shape.where, arrays, shape.mend), writes, lookup, answers_rows=answers_rows)
 
 
 def _arrays(plan: TablePlan, shape: Shape, segment: Sequence[RowWrite]) -> tuple[str, ...]:
-    encoders = shape.encoders
-    columns: list[list[str]] = [[] for _ in encoders]
-    for write in segment:
-        only = tuple(value for _, value in write.only)
-        if not shape.takes_values:
-            values = (*write.key, *only)
-        elif shape.takes_key:
-            values = (*write.key, *only, *write.values)
-        else:
-            values = (*write.values, *(value for _, value in write.fresh))
-        try:
-            for column, encode, value in zip(columns, encoders, values, strict=True):
-                column.append(encode(value))
-        except RefusedValueError as error:
-            raise Rejected(f"{plan.table}: {error}", ref=write.ref) from None
-    return tuple(map(array_text, columns))
+    only = tuple(value for _, value in segment[0].only)  # the same in all writes of a group
+    fresh = tuple(value for _, value in segment[0].fresh)
+    rows: list[tuple[ChannelValue, ...]]
+    if not shape.takes_values:
+        rows = [(*write.key, *only) for write in segment] if only else [write.key for write in segment]
+    elif shape.takes_key:
+        rows = [(*write.key, *only, *write.values) for write in segment]
+    else:
+        rows = [(*write.values, *fresh) for write in segment] if fresh else [write.values for write in segment]
+    try:
+        return tuple([encode(values) for encode, values in zip(shape.encoders, zip(*rows, strict=True), strict=True)])
+    except RefusedValueError:
+        for write, row in zip(segment, rows, strict=True):
+            _check(plan, shape, write, row)
+        raise
 
 
-def _size(write: RowWrite) -> int:
-    return sum(len(value) for value in write.values if isinstance(value, str | bytes)) + 16 * len(write.values)
+def _check(plan: TablePlan, shape: Shape, write: RowWrite, row: Sequence[ChannelValue]) -> None:
+    try:
+        for encode, value in zip(shape.encoders, row, strict=True):
+            encode((value,))
+    except RefusedValueError as error:
+        raise Rejected(f"{plan.table}: {error}", ref=write.ref) from None
 
 
 def _source(plan: TablePlan, names: Sequence[tuple[str, str]], *, numbered: bool) -> str:
@@ -140,6 +158,23 @@ def _source(plan: TablePlan, names: Sequence[tuple[str, str]], *, numbered: bool
         for is_array, (column, a) in zip(opened, columns, strict=True)
     ]
     return f"(SELECT {', '.join([*cast, *(('n',) if numbered else ())])} FROM {rows}) AS v"
+
+
+def other_row(plan: TablePlan, write: RowWrite, columns: Sequence[str]) -> Query:
+    """A search for a row with a write's values in these columns that is not the one which the write finds."""
+    values = dict(zip(write.columns, write.values, strict=True))
+    same = [(column, values[column]) for column in columns]
+    own = list(zip(write.key_columns, write.key, strict=True))
+    arrays = tuple(plan.encoder(column)((value,)) for column, value in (*same, *own))
+
+    def found(pairs: Sequence[tuple[str, ChannelValue]], first: int) -> str:
+        return " AND ".join(
+            f"{quote_name(column)} = ANY (${number}::{plan.column(column).bare_type}[])"
+            for number, (column, _) in enumerate(pairs, first)
+        )
+
+    sql = f"SELECT 1 FROM {plan.name} WHERE {found(same, 1)} AND NOT ({found(own, len(same) + 1)}) LIMIT 1"
+    return Query(sql, f"lookup in {plan.table}", arrays)
 
 
 def _insert(plan: TablePlan, write: RowWrite, only: tuple[str, ...], fresh: tuple[str, ...]) -> Shape:

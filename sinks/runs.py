@@ -1,12 +1,12 @@
 """Grouping consecutive writes for one statement, never changing their order. Guards I4. Pure.
 
-A run is a stretch of consecutive writes of the same table, operation and columns; a *segment* is a part of a run that one
-statement may write at once. `Pack` says when a segment has to wait until what was sent before it has been answered.
+A run is a stretch of consecutive writes of the same table, operation and columns. For fewer statements, see `sinks.arranging`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 from sinks.contract import RowWrite
@@ -42,7 +42,11 @@ def _alike(one: RowWrite, other: RowWrite) -> bool:
 
 def canonical(value: ChannelValue) -> ChannelValue:
     """Equal for all values that some collation may hold for equal: too much is only slower, too little would reorder."""
-    return value.casefold().rstrip() if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    if not value.isascii():  # é is e with an accent, which many collations do not look at
+        value = "".join([c for c in unicodedata.normalize("NFKD", value.casefold()) if not unicodedata.combining(c)])
+    return value.casefold().rstrip()
 
 
 def row_keys(write: RowWrite) -> tuple[RowKey, ...]:
@@ -64,51 +68,16 @@ def moves_key(write: RowWrite) -> bool:
     return write.op == "update" and any(column in write.key_columns for column in write.columns)
 
 
-def segments(
-    run: Sequence[RowWrite], *, most: int, distinct: bool, alone: bool, size: Callable[[RowWrite], int], most_bytes: int
-) -> Iterator[list[RowWrite]]:
-    """Cut a run into segments of at most `most` rows and about `most_bytes`.
-
-    `distinct`: no key twice in a segment (a statement may not touch a row twice). `alone`: every row by itself.
-    """
-    segment: list[RowWrite] = []
-    keys: set[RowKey] = set()
-    total = 0
-    for write in run:
-        bytes_ = size(write)
-        own = row_keys(write) if distinct else ()
-        full = alone or len(segment) >= most or total + bytes_ > most_bytes or any(key in keys for key in own)
-        if segment and full:
-            yield segment
-            segment, keys, total = [], set(), 0
-        segment.append(write)
-        keys.update(own)
-        total += bytes_
-    if segment:
-        yield segment
-
-
-class Pack:
-    """The rows of what is sent together: a statement on one of them waits for the answers, so a miss can be looked into."""
-
-    def __init__(self) -> None:
-        self._keys: set[RowKey] = set()
-        self._first: Sequence[RowWrite] | None = None
-
-    def admits(self, writes: Sequence[RowWrite]) -> bool:
-        """Whether none of these rows is in the pack; then they are."""
-        if self._first is None and not self._keys:
-            self._first = writes  # most packs are one statement: its keys are named only when there is a second
-            return True
-        if self._first is not None:
-            self._keys.update(key for write in self._first for key in row_keys(write))
-            self._first = None
-        own = [key for write in writes for key in row_keys(write)]
-        if not self._keys.isdisjoint(own):
-            return False
-        self._keys.update(own)
-        return True
-
-    def clear(self) -> None:
-        self._keys.clear()
-        self._first = None
+def in_strict_order(writes: Sequence[RowWrite]) -> Iterator[list[RowWrite]]:
+    """Split into groups of which no write overtakes another; no row is twice in one."""
+    for run in runs(writes):
+        group: list[RowWrite] = []
+        keys: set[RowKey] = set()
+        for write in run:
+            own = row_keys(write)
+            if not keys.isdisjoint(own):
+                yield group
+                group, keys = [], set()
+            group.append(write)
+            keys.update(own)
+        yield group

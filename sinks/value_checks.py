@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import re
 import struct
+from collections.abc import Callable
 from typing import NoReturn
 
 from transforms.column_limits import shortest_of_four_bytes
@@ -49,6 +51,14 @@ def decimal_text(column: Column, value: decimal.Decimal) -> str:
     elif exponent > 200_000 or len(digits) - exponent > 200_000:
         refuse(column, "too many digits")
     return format(value, "f")
+
+
+def decimal_form(precision: int | None, scale: int) -> Callable[[str], object]:
+    """Matches `str()` of a decimal that surely fits as it is; what it does not match, `decimal_text` decides."""
+    if precision is None or not 0 <= scale < precision:
+        return re.compile(r"-?[0-9]{1,1000}(?:\.[0-9]{1,1000})?" if precision is None else r"(?!)").fullmatch
+    fraction = rf"(?:\.[0-9]{{1,{scale}}})?" if scale else ""
+    return re.compile(rf"-?(?:0|[1-9][0-9]{{0,{precision - scale - 1}}}){fraction}").fullmatch
 
 
 def check_fraction(column: Column, microsecond: int, digits: int) -> None:

@@ -14,6 +14,7 @@ from tests.servers import (
     postgresql_db,
     redis_db,
     redis_server,
+    sqlite_db,
     tcp_proxy,
 )
 from tests.worlds import ab, abc, make_world, mixed
@@ -34,6 +35,7 @@ __all__ = [
     "postgresql_db",
     "redis_db",
     "redis_server",
+    "sqlite_db",
     "tcp_proxy",
 ]
 

@@ -11,9 +11,10 @@ import os
 import re
 import secrets
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +80,29 @@ class PostgreSQLDatabase:
 
 
 @dataclass(frozen=True, slots=True)
+class SQLiteDatabase:
+    """A file of one test's own."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def url(self) -> str:
+        return f"sqlite:///{self.path}"
+
+    def connect(self) -> sqlite3.Connection:
+        """A new connection in autocommit; the caller closes it."""
+        return sqlite3.connect(self.path, isolation_level=None, timeout=10)
+
+    def execute(self, statement: str, *parameters: object) -> tuple[tuple[object, ...], ...]:
+        """Run one statement on a connection of its own, and return its rows."""
+        with closing(self.connect()) as connection:
+            return tuple(connection.execute(statement, parameters).fetchall())
+
+
+@dataclass(frozen=True, slots=True)
 class RedisDatabase:
     """A logical database of one test's own, empty at first, on the shared Redis server."""
 
@@ -120,6 +144,13 @@ def _session_server(make: Callable[[Path], Server], contained: Callable[[Path], 
             yield server
         finally:
             server.kill()  # its data goes with the folder: no need of a clean end
+
+
+@pytest.fixture
+def sqlite_db(tmp_path: Path) -> SQLiteDatabase:
+    database = SQLiteDatabase(tmp_path / "target.db")
+    database.execute("PRAGMA journal_mode = WAL")
+    return database
 
 
 @pytest.fixture(scope="session")

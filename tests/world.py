@@ -87,6 +87,7 @@ class World:
         self.path = folder / "datong.yaml"
         self.admin_port = free_port()
         self.extra: dict[str, Any] = {}
+        self.extra_channels: dict[str, dict[str, Any]] = {}
         self.mappings: dict[str, dict[str, Any]] = {}
         self.fields: dict[str, dict[str, Any]] = {
             "id": {"type": "integer"},
@@ -119,7 +120,8 @@ class World:
             },
             "store": {"url": f"sqlite:///{self.folder}/store.db"},
             "admin": {"listen": f"127.0.0.1:{self.admin_port}", "token": "${ADMIN_TOKEN}"},
-            "channels": {name: {"url": channel.url(), **channel.options} for name, channel in self.channels.items()},
+            "channels": {name: {"url": channel.url(), **channel.options} for name, channel in self.channels.items()}
+            | self.extra_channels,
             "entities": {"thing": {"key": ["id"], "fields": self.fields}},
             "mappings": mappings,
             **self.extra,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from transforms import column_limits as limits
-from transforms import text_limits
+from transforms import sqlite_columns, text_limits
 from transforms.batches import gate
 from transforms.kinds import PYTHON_CLASS, Kind, Step
 from transforms.tables import GEOMETRIES, POSTGRESQL_TEXTS, Column, ColumnType
@@ -75,6 +75,8 @@ def kind_of_column(column_type: ColumnType) -> Kind:
     kind: Kind | None = None
     if column_type.engine == "postgresql":
         kind = _postgresql_kind(column_type)
+    elif column_type.engine == "sqlite":
+        kind = sqlite_columns.KINDS.get(column_type.name)
     elif column_type.engine in ("mysql", "mariadb"):
         kind = _MYSQL_KINDS.get(column_type.name)
         if _ONE_ENGINE_ONLY.get(column_type.name, column_type.engine) != column_type.engine:
@@ -158,6 +160,8 @@ def _known_label(labels: tuple[str, ...] | None, where: str) -> Step:
 
 def _writing(column_type: ColumnType, kind: Kind, where: str) -> list[Step]:
     """Return what must hold before a value may be written, in an order that refuses early."""
+    if column_type.engine == "sqlite":
+        return sqlite_columns.limits(column_type, kind, where)
     makers: dict[Kind, Callable[[ColumnType, str], list[Step]]] = {
         "integer": limits.integer,
         "decimal": limits.exact_decimal,

@@ -16,6 +16,7 @@ from cdc.doctor.finding import Finding
 from cdc.doctor.mysql_facts import gather_mysql
 from cdc.doctor.postgresql_facts import gather_postgresql
 from cdc.doctor.reach import UNKNOWN_VARIABLE, explain
+from cdc.doctor.sqlite_channel import examine_sqlite
 from sinks.connections import Address, connect_mysql, connect_postgresql
 from sinks.mysql_catalog import read_mysql_table
 from sinks.postgresql_catalog import read_postgresql_table
@@ -55,6 +56,8 @@ _POSTGRESQL: Final[tuple[Callable[[Wish, PostgreSQLFacts], Iterable[Finding]], .
 
 def examine_channel(wish: Wish) -> tuple[list[Finding], ServerFacts | None]:
     """All findings of one channel, and what was seen there; None where it cannot be entered."""
+    if wish.address.engine == "sqlite":
+        return examine_sqlite(wish)
     try:
         facts = _gather_postgresql(wish) if wish.address.engine == "postgresql" else _gather_mysql(wish)
     except (pymysql.err.MySQLError, psycopg.Error, OSError) as error:

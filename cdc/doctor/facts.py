@@ -47,6 +47,8 @@ class Wish:
     @property
     def schema(self) -> str:
         """Where a table without a schema is, and on MySQL and MariaDB the tables of ours."""
+        if self.address.engine == "sqlite":
+            return "main"
         return "public" if self.address.engine == "postgresql" else self.address.database
 
     @property

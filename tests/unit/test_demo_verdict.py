@@ -138,6 +138,16 @@ def test_events_beyond_what_is_explained_are_excess(record: Record) -> None:
     assert (line.side, line.excess, line.deficit) == ("crm", 3, 0)
 
 
+def test_changes_of_one_row_may_arrive_as_one_but_never_vanish_from_their_own_log(record: Record) -> None:
+    key = _of(record, Stock)
+    state = record.present()[key]
+    record.commit("crm", (Step(key, state, None),))
+    record.commit("crm", (Step(key, None, state),))
+    assert not [line for line in balance(record, {**_explained(record), ("miniapp", Stock): 1}) if line.deficit]
+    (line,) = [line for line in balance(record, {**_explained(record), ("crm", Stock): 1}) if line.deficit]
+    assert (line.side, line.deficit) == ("crm", 1)
+
+
 @pytest.mark.parametrize("wrong", ["loops", "lost", "diverged", "parked", "unlogged"])
 def test_any_count_above_zero_is_a_failure(wrong: str) -> None:
     good = Result(1, transactions=5, rows_applied=10, error=None)

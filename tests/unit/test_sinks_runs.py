@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sinks.contract import Rejected, RowWrite
-from sinks.runs import Pack, row_keys, runs, segments
+from sinks.runs import in_strict_order, row_keys, runs
 from sinks.singly import write_apart
 from transforms.tables import Table
 
@@ -39,29 +39,20 @@ def test_runs_joined_are_the_writes_and_each_is_of_one_shape(writes: list[RowWri
         assert (left[0].table, left[0].op, left[0].columns) != (right[0].table, right[0].op, right[0].columns)
 
 
-@given(st.lists(write()), st.integers(1, 4), st.booleans())
-def test_segments_joined_are_the_run_and_touch_no_row_twice(writes: list[RowWrite], most: int, alone: bool) -> None:
-    for run in runs(writes):
-        found = list(segments(run, most=most, distinct=True, alone=alone, size=lambda _: 1, most_bytes=100))
-        assert [one for segment in found for one in segment] == run
-        for segment in found:
-            assert len(segment) <= (1 if alone else most)
-            keys = [key for one in segment for key in row_keys(one)]
-            assert len(keys) == len(set(keys))
-
-
-def test_a_segment_ends_before_it_grows_above_its_bytes() -> None:
-    run = [RowWrite(TABLES[0], "delete", ("id",), (n,), (), ()) for n in range(5)]
-    found = list(segments(run, most=100, distinct=True, alone=False, size=lambda _: 40, most_bytes=100))
-    assert [len(segment) for segment in found] == [2, 2, 1]
+@given(st.lists(write()))
+def test_groups_in_strict_order_joined_are_the_writes_and_touch_no_row_twice(writes: list[RowWrite]) -> None:
+    found = list(in_strict_order(writes))
+    assert [one for group in found for one in group] == writes
+    for group in found:
+        assert len({(one.table, one.op, one.columns) for one in group}) == 1
+        keys = [key for one in group for key in set(row_keys(one))]
+        assert len(keys) == len(set(keys))
 
 
 def test_keys_that_some_collation_may_hold_for_equal_are_one_key() -> None:
-    pack = Pack()
-    assert pack.admits([RowWrite(TABLES[0], "delete", ("k",), ("Straße ",), (), ())])
-    assert not pack.admits([RowWrite(TABLES[0], "delete", ("k",), ("STRASSE",), (), ())])
-    pack.clear()
-    assert pack.admits([RowWrite(TABLES[0], "delete", ("k",), ("STRASSE",), (), ())])
+    for one, other in (("Straße ", "STRASSE"), ("résumé", "RESUME"), ("e\u0301", "é")):
+        deletes = [RowWrite(TABLES[0], "delete", ("k",), (key,), (), ()) for key in (one, other)]
+        assert len(list(in_strict_order(deletes))) == 2
 
 
 @given(st.lists(write(), max_size=60), st.sets(st.integers(0, 59)))

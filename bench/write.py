@@ -1,0 +1,140 @@
+"""Writing batches into a database: our sink beside what one would do without it, new and existing rows, updates, deletes.
+
+For each server, batch size and way to write: an empty table; its rows are inserted, inserted again with other values, updated in three
+columns and deleted, in transactions of one batch. Rows are made before the clock runs. What was written is compared afterwards.
+The ways take turns in rounds, so that what else the machine does meets all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from bench.harness import servers
+from bench.harness.meter import Meter
+from bench.harness.report import Options, Report, Result
+from bench.harness.servers import DATABASE, ENGINES, Database, Engine
+from bench.harness.workload import COLUMNS, TABLE, create_table, row
+from bench.writers import on_mysql, on_postgresql
+from bench.writers.contract import CHANGED, Op, Writer, batch_of
+from bench.writers.ours import Ours
+from cdc.demo.servers import MySQL, PostgreSQL, ServerMissing
+from sinks.connections import Address
+
+SIZES: Final = (100, 1000, 5000)
+ROUNDS: Final = 3
+STEPS: Final[tuple[tuple[str, Op, int], ...]] = (
+    ("new", "insert", 0), ("existing", "insert", 1), ("update", "update", 2), ("delete", "delete", 0),
+)  # fmt: skip
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--servers", nargs="+", choices=ENGINES, default=list(ENGINES))
+    parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES), help="rows in a transaction")
+    parser.add_argument("--subjects", nargs="+", metavar="NAME", help="only these")
+
+
+def run(report: Report, options: Options) -> None:
+    for engine in options.extra.get("servers", ENGINES):
+        server = servers.make(engine, options.folder / engine)
+        try:
+            with servers.running(server):
+                report.versions[engine] = servers.version(server)
+                if isinstance(server, MySQL):
+                    _allow_local_files(server)
+                for size in options.extra.get("sizes", SIZES):
+                    _size(report, options, server, size)
+        except ServerMissing as missing:
+            report.add(Result(engine, "", "datong", skipped=str(missing)))
+
+
+def ways(engine: Engine, chosen: Sequence[str] | None) -> dict[str, Callable[[Address], Writer]]:
+    """The subjects by name."""
+    others = on_postgresql.WRITERS if engine == "postgresql" else on_mysql.WRITERS
+    return {name: make for name, make in {"datong": Ours, **others}.items() if not chosen or name in chosen}
+
+
+def _size(report: Report, options: Options, server: Database, size: int) -> None:
+    engine = servers.engine_of(server)
+    total = options.size(20_000, 5_000, size)
+    address = Address(engine, server.host, server.port, server.admin_user, DATABASE, server.password)
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    failed: dict[str, str] = {}
+    for _ in range(ROUNDS):
+        for name, make in ways(engine, options.extra.get("subjects")).items():
+            if name not in failed:
+                try:
+                    for step, numbers in _round(server, make, address, size, total):
+                        found.setdefault((step, name), []).append(numbers)
+                except Exception as error:  # noqa: BLE001 - told in the report, which then says that it failed
+                    failed[name] = f"{type(error).__name__}: {error}"
+    for (step, name), rounds in found.items():
+        if name not in failed:
+            report.add(Result(engine, f"{step}{size}", name, _numbers(rounds)))
+    for name, why in failed.items():
+        report.add(Result(engine, f"all{size}", name, failed=why))
+
+
+def _round(
+    server: Database, make: Callable[[Address], Writer], address: Address, size: int, total: int
+) -> list[tuple[str, dict[str, Any]]]:
+    """One way through all steps on an empty table."""
+    servers.empty(server)
+    create_table(server)
+    writer = make(address)
+    try:
+        measured = []
+        for step, op, revision in STEPS:
+            batches = [batch_of(op, first, size, revision) for first in range(1, total + 1, size)]
+            if isinstance(writer, Ours):
+                batches = [writer.prepared(op, batch) for batch in batches]
+            meter = Meter()
+            meter.start()
+            for batch in batches:
+                writer.write(op, batch)
+            measured.append((step, meter.stop(total)))
+            _compare(server, op, revision, total)
+        return measured
+    finally:
+        writer.close()
+
+
+def _compare(server: Database, op: Op, revision: int, total: int) -> None:
+    """The number of rows, and one of them as a whole, are what was written."""
+    ident = total // 2
+    counted = _ask(server, f"SELECT count(*) FROM {TABLE}")
+    found = _ask(server, f"SELECT {', '.join(COLUMNS)} FROM {TABLE} WHERE id = {ident}")
+    if op == "delete":
+        expected: tuple[Any, ...] | None = None
+    elif op == "insert":
+        expected = row(ident, revision)
+    else:
+        changed = dict(zip(COLUMNS, row(ident, revision), strict=True))
+        before = dict(zip(COLUMNS, row(ident, revision - 1), strict=True))
+        expected = tuple((before | {name: changed[name] for name in CHANGED}).values())
+    if counted != (0 if op == "delete" else total,) or found != expected:
+        raise AssertionError(f"{op}: the table does not hold what was written")
+
+
+def _ask(server: Database, statement: str) -> tuple[Any, ...] | None:
+    if isinstance(server, PostgreSQL):
+        with server.connect(DATABASE) as session:
+            return session.execute(statement.encode()).fetchone()
+    with server.connect(DATABASE) as connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        return cursor.fetchone()
+
+
+def _numbers(rounds: list[dict[str, Any]]) -> dict[str, float]:
+    """The median round: neither the luckiest nor the one in which the machine did something else."""
+    return {
+        "rows_per_second": statistics.median(one["rows"] / one["seconds"] for one in rounds),
+        "cpu_us_per_row": statistics.median(one["cpu_seconds"] * 1e6 / one["rows"] for one in rounds),
+    }
+
+
+def _allow_local_files(server: MySQL) -> None:
+    with server.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SET GLOBAL local_infile = 1")

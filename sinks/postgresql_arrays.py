@@ -1,0 +1,155 @@
+"""A whole column of values as one PostgreSQL array literal. Guards I6 and the target's speed: a value costs no call of its own.
+
+Where all values of a column are of the usual form, they are checked and written together by C code; where one is not, value by
+value by `sinks.postgresql_texts`, which knows what to refuse and why. Both ways write the same text (a test compares them).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeAlias
+
+from sinks.postgresql_texts import Encoder, array_text, text_encoder
+from sinks.value_checks import decimal_form
+from transforms.tables import Column
+
+ArrayEncoder: TypeAlias = Callable[[Sequence[Any]], str]
+# The elements' texts; None: not all values are of the usual form. NULL is not among them.
+_Fast: TypeAlias = Callable[[Sequence[Any]], list[str] | None]
+
+
+def array_encoder(column: Column) -> ArrayEncoder:
+    """Compile the encoder of one column's values. It raises `RefusedValueError` for the first that the column cannot hold.
+
+    Raises LookupError for a column of a type that no encoder knows.
+    """
+    encode = text_encoder(column)
+    fast = _fast(column, encode)
+    if fast is None:
+        return lambda values: array_text(map(encode, values))
+
+    def encode_array(values: Sequence[Any]) -> str:
+        present = values if None not in values else [value for value in values if value is not None]
+        elements = fast(present) if present else []
+        if elements is None:
+            return array_text(map(encode, values))
+        if present is not values:
+            following = iter(elements)
+            elements = ["NULL" if value is None else next(following) for value in values]
+        return array_text(elements)
+
+    return encode_array
+
+
+def _fast(column: Column, encode: Encoder) -> _Fast | None:
+    kind = column.type
+    if kind.kind == "enum":
+        return _labels(kind.labels or (), encode)
+    if kind.kind != "base":
+        return None
+    if kind.name in ("varchar", "bpchar", "text", "json", "jsonb"):
+        return _texts(kind.length, padded=kind.name == "bpchar")
+    if kind.name == "numeric":
+        return _decimals(kind.precision, kind.scale or 0)
+    if kind.name in ("timestamp", "timestamptz"):
+        return _timestamps(dt.UTC if kind.name == "timestamptz" else None, 6 if kind.scale is None else kind.scale)
+    return _FAST.get(kind.name)
+
+
+def _only(values: Sequence[Any], python_class: type) -> bool:
+    return set(map(type, values)) == {python_class}
+
+
+def _labels(labels: Sequence[str], encode: Encoder) -> _Fast:
+    texts = {label: encode(label) for label in labels}
+
+    def fast(values: Sequence[Any]) -> list[str] | None:
+        return [texts[value] for value in values] if texts.keys() >= set(values) else None
+
+    return fast
+
+
+def _texts(limit: int | None, *, padded: bool) -> _Fast:
+    def fast(values: Sequence[Any]) -> list[str] | None:
+        if not _only(values, str) or (limit is not None and max(map(len, values)) > limit):
+            return None
+        if padded and any(value.endswith(" ") for value in values):
+            return None
+        joined = "".join(values)
+        if '"' in joined or "\\" in joined or "\0" in joined or not _encodable(joined):
+            return None
+        return [f'"{value}"' for value in values]
+
+    return fast
+
+
+def _encodable(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _integers(values: Sequence[Any]) -> list[str] | None:
+    return list(map(str, values)) if _only(values, int) else None
+
+
+def _decimals(precision: int | None, scale: int) -> _Fast:
+    form = decimal_form(precision, scale)
+
+    def fast(values: Sequence[Any]) -> list[str] | None:
+        if not _only(values, decimal.Decimal):
+            return None
+        texts = list(map(str, values))
+        return texts if all(map(form, texts)) else None
+
+    return fast
+
+
+def _timestamps(zone: dt.tzinfo | None, digits: int) -> _Fast:
+    unit = 10 ** (6 - digits)
+
+    def fast(values: Sequence[Any]) -> list[str] | None:
+        if not _only(values, dt.datetime) or {value.tzinfo for value in values} != {zone}:
+            return None
+        if unit > 1 and any(value.microsecond % unit for value in values):
+            return None
+        return [value.isoformat() for value in values]
+
+    return fast
+
+
+def _floats(values: Sequence[Any]) -> list[str] | None:
+    return list(map(repr, values)) if _only(values, float) else None
+
+
+def _booleans(values: Sequence[Any]) -> list[str] | None:
+    return ["t" if value else "f" for value in values] if _only(values, bool) else None
+
+
+def _bytes(values: Sequence[Any]) -> list[str] | None:
+    return [f'"\\\\x{value.hex()}"' for value in values] if _only(values, bytes) else None
+
+
+def _dates(values: Sequence[Any]) -> list[str] | None:
+    return list(map(str, values)) if _only(values, dt.date) else None
+
+
+def _uuids(values: Sequence[Any]) -> list[str] | None:
+    return list(map(str, values)) if _only(values, uuid.UUID) else None
+
+
+_FAST: Final[dict[str, _Fast]] = {
+    **dict.fromkeys(("int2", "int4", "int8", "oid"), _integers),
+    "float8": _floats,
+    "bool": _booleans,
+    "bytea": _bytes,
+    "date": _dates,
+    "uuid": _uuids,
+}

@@ -1,0 +1,240 @@
+"""What all sinks have in common: the life of a batch, the books, and in which groups rows are written. Guards I2, I4, I5.
+
+An engine's sink says how a session is opened, how a transaction begins and commits, and which statements write a group.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Final, Generic, Protocol, TypeVar
+
+from sinks.arranging import TableFacts, arranged
+from sinks.connections import Address
+from sinks.contract import (
+    Halt,
+    ParkedRow,
+    Progress,
+    Rejected,
+    Rejection,
+    RowWrite,
+    ServerIdentity,
+    SinkError,
+    SinkOptions,
+    TransactionHeader,
+    Transient,
+)
+from sinks.runs import in_strict_order
+from sinks.singly import write_apart
+from transforms.tables import Table
+
+PLAN_SECONDS: Final = 30.0
+DUPLICATES: Final = frozenset({"1062", "1586", "23505", "SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"})
+
+
+class Session(Protocol):
+    @property
+    def closed(self) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+class Plan(Protocol):
+    @property
+    def facts(self) -> TableFacts: ...
+
+
+S = TypeVar("S", bound=Session)
+P = TypeVar("P", bound=Plan)
+B_contra = TypeVar("B_contra", contravariant=True)
+M = TypeVar("M")  # one statement with the writes it makes
+
+
+class Books(Protocol[B_contra]):
+    """Our tables in one engine: a module of functions."""
+
+    def prepare(self, session: B_contra, /) -> list[str]: ...
+    def take_over(self, session: B_contra, deployment: str, target: str, /) -> int: ...
+    def progress(self, session: B_contra, deployment: str, target: str | None, /) -> dict[str, Progress]: ...
+    def park(self, session: B_contra, header: TransactionHeader, rows: Sequence[ParkedRow], /) -> None: ...
+    def unpark(self, session: B_contra, header: TransactionHeader, ids: Sequence[str], /) -> None: ...
+    def parked(self, session: B_contra, deployment: str, target: str | None, /) -> list[ParkedRow]: ...
+    def rollback(self, session: B_contra, /) -> None: ...
+
+
+class TableSink(ABC, Generic[S, P, M]):
+    """The engines' common part of `sinks.contract.Sink`."""
+
+    _books: Books[S]
+
+    def __init__(self, address: Address, options: SinkOptions) -> None:
+        self._address = address
+        self._options = options
+        self._session: S | None = None
+        self._target: str | None = None
+        self._header: TransactionHeader | None = None
+        self._plans: dict[int, tuple[Table, P]] = {}
+        self._planned_at = 0.0
+        self._wrote = False
+
+    # -- what an engine says
+
+    @abstractmethod
+    def _new_session(self) -> S:
+        """Open a connection. Raises Transient and Halt."""
+
+    @abstractmethod
+    def _identify(self, session: S) -> ServerIdentity:
+        """Which server answers, after the sink has been made ready for it."""
+
+    @abstractmethod
+    def _make_plan(self, session: S, table: Table) -> P | None:
+        """How a table is written, from the catalog as it is now; None where there is no such table."""
+
+    @abstractmethod
+    def _packs(self, plan: P, group: Sequence[RowWrite], *, single: bool) -> Iterable[Sequence[M]]:
+        """The statements that write a group, in order, in packs of one round trip."""
+
+    @abstractmethod
+    def _send(self, pack: Sequence[M], *, single: bool) -> int:
+        """Run a pack, look into what found no row, answer the number of affected rows."""
+
+    @abstractmethod
+    def _attempt(self, writes: Sequence[RowWrite]) -> None:
+        """Write in strict order inside a savepoint; raises Rejected with the savepoint rolled back."""
+
+    @abstractmethod
+    def _is_taken(self, plan: P, write: RowWrite, columns: Sequence[str]) -> bool:
+        """Whether another row has the values that a write gives to the columns of a unique key."""
+
+    @abstractmethod
+    def ping(self) -> None: ...
+
+    # -- the session
+
+    def connect(self) -> ServerIdentity:
+        self.close()
+        session = self._new_session()
+        try:
+            identity = self._identify(session)
+        except SinkError:
+            session.close()
+            raise
+        self._session = session
+        self._plans.clear()
+        return identity
+
+    def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+        self._session = self._header = None
+
+    # -- the books
+
+    def prepare(self) -> list[str]:
+        return self._books.prepare(self._open()) if self._has_tables else []
+
+    def take_over(self, deployment: str, target: str) -> int:
+        if not self._has_tables:
+            raise ValueError("bookkeeping none: the lease is in the hub store")
+        self._target = target
+        return self._books.take_over(self._open(), deployment, target)
+
+    def progress(self, deployment: str) -> dict[str, Progress]:
+        return self._books.progress(self._open(), deployment, self._target) if self._has_tables else {}
+
+    def park(self, rows: Sequence[ParkedRow]) -> None:
+        if rows:
+            self._books.park(*self._in_transaction_with_tables(), rows)
+
+    def unpark(self, ids: Sequence[str]) -> None:
+        if ids:
+            self._books.unpark(*self._in_transaction_with_tables(), ids)
+
+    def parked(self, deployment: str) -> list[ParkedRow]:
+        return self._books.parked(self._open(), deployment, self._target) if self._has_tables else []
+
+    # -- rows
+
+    def write(self, writes: Sequence[RowWrite]) -> int:
+        return self._write(arranged(writes, self._facts), single=False)
+
+    def write_singly(self, writes: Sequence[RowWrite]) -> list[Rejection]:
+        self._in_transaction()
+        return write_apart(writes, self._attempt)
+
+    def _explained(self, writes: Sequence[RowWrite], refusal: Rejected) -> Rejected:
+        """A row may meet several others at once, of which the database names one: name all keys (CASES.md K7)."""
+        if len(writes) != 1 or refusal.code not in DUPLICATES:
+            return refusal
+        (write,) = writes
+        plan = self._plan(write.table)
+        written = set(write.columns)
+        keys = sorted(key for key in plan.facts.unique if written.issuperset(key))
+        taken = [", ".join(key) for key in keys if self._is_taken(plan, write, key)]
+        if len(taken) > 1:
+            text = f"{refusal}; other rows have its ({'), its ('.join(taken)})"
+            return Rejected(text, refusal.code, reason=refusal.reason, ref=refusal.ref)
+        return refusal
+
+    def _write_in_order(self, writes: Sequence[RowWrite]) -> None:
+        self._write(in_strict_order(writes), single=True)
+
+    def _write(self, groups: Iterable[Sequence[RowWrite]], *, single: bool) -> int:
+        self._in_transaction()
+        affected = 0
+        for group in groups:
+            for pack in self._packs(self._plan(group[0].table), group, single=single):
+                if not self._wrote:
+                    self._options.probe("sink.before_first_stmt")
+                affected += self._send(pack, single=single)
+                if not self._wrote:
+                    self._wrote = True
+                    self._options.probe("sink.mid_tx")
+                self._options.alive()
+        return affected
+
+    def rollback(self) -> None:
+        self._header = None
+        self._plans.clear()  # what failed may have failed because a table has changed
+        if self._session is not None:
+            self._books.rollback(self._session)
+
+    @property
+    def _has_tables(self) -> bool:
+        return self._options.bookkeeping == "table"
+
+    def _open(self) -> S:
+        if self._session is None or self._session.closed:
+            raise Transient(f"{self._address}: not connected")
+        return self._session
+
+    def _in_transaction(self) -> S:
+        if self._header is None:
+            raise RuntimeError("no transaction: begin comes first")
+        return self._open()
+
+    def _in_transaction_with_tables(self) -> tuple[S, TransactionHeader]:
+        if not self._has_tables:
+            raise ValueError("bookkeeping none: parked changes are in the hub store")
+        session = self._in_transaction()
+        assert self._header is not None
+        return session, self._header
+
+    def _facts(self, table: Table) -> TableFacts:
+        return self._plan(table).facts
+
+    def _plan(self, table: Table) -> P:
+        """How to write a table. The catalog is read again now and then: an index may have been made that changes what is safe."""
+        if time.monotonic() - self._planned_at > PLAN_SECONDS:
+            self._planned_at = time.monotonic()
+            self._plans.clear()
+        known = self._plans.get(id(table))
+        if known is not None:
+            return known[1]
+        plan = self._make_plan(self._open(), table)
+        if plan is None:
+            raise Halt(f"{table}: no such table", mend="create the table, or take it out of the mappings")
+        self._plans[id(table)] = table, plan
+        return plan
