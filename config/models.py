@@ -234,7 +234,7 @@ class ColumnConfig(Section):
     """A column's field and the transforms on the way there. `column: field` is the short form."""
 
     field: str
-    transforms: list[str | dict[str, Any]] = []
+    transforms: list[str | dict[str, Any]] = Field(default=[], repr=False)  # parameters may hold keys (I9)
 
     @model_validator(mode="before")
     @classmethod

@@ -202,4 +202,6 @@ mappings:
       phone: {{field: phone, transforms: [{{encrypt: {{keys: {{k2: "${{NEW}}", k1: {OLD}}}}}}}]}}
       mail: {{field: mail, transforms: [lower, {{hash: {{key: "{"h" * 32}"}}}}]}}
 """
-    assert {NEW, OLD, "h" * 32} <= parse(text, {"NEW": NEW}).secrets
+    configuration = parse(text, {"NEW": NEW})
+    assert {NEW, OLD, "h" * 32} <= configuration.secrets
+    assert not any(key in repr(configuration) + str(configuration.mappings) for key in (NEW, OLD, "h" * 32))
