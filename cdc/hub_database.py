@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -27,7 +28,8 @@ class StoreRefusedError(DatongError):
 class HubDatabase:
     """One process's connection to the hub store's database."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, page_cache_mib: int | None = None) -> None:
+        """`page_cache_mib`: how much of an SQLite file is held in memory; None: SQLite's own 2 MiB."""
         self._url = sa.make_url(url)
         connect_args: dict[str, Any] = {}
         self.is_sqlite: Final = self._url.get_backend_name() == "sqlite"
@@ -41,7 +43,7 @@ class HubDatabase:
             self._url, connect_args=connect_args, pool_pre_ping=not self.is_sqlite, pool_size=1
         )
         if self.is_sqlite:
-            sa.event.listen(self._engine, "connect", _pin_sqlite)
+            sa.event.listen(self._engine, "connect", partial(_pin_sqlite, page_cache_mib))
 
     @property
     def url(self) -> sa.URL:
@@ -127,8 +129,10 @@ class Transaction:
         return TransientError(f"hub store {self._place}: {cause} - check store.url and that it is writable")
 
 
-def _pin_sqlite(connection: Any, _record: Any) -> None:
+def _pin_sqlite(page_cache_mib: int | None, connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
+    if page_cache_mib is not None:
+        cursor.execute(f"PRAGMA cache_size=-{page_cache_mib * 1024}")
     cursor.close()

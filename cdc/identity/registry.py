@@ -27,6 +27,7 @@ from cdc.identity.words import LocalKey, OneID
 pack_local = msgspec.json.Encoder().encode
 unpack_local = msgspec.json.Decoder(tuple[None | bool | int | float | str, ...]).decode
 FIRST_PERSON: Final = 1
+PAGE_CACHE_MIB: Final = 64  # digests stand in no order: every batch touches pages all over the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Registry:
     def __init__(self, url: str, deployment: str, key: str | None) -> None:
         self.deployment: Final = deployment
         self.seal: Final = Seal(deployment, key)
-        self._database = HubDatabase(url)
+        self._database = HubDatabase(url, page_cache_mib=PAGE_CACHE_MIB)
 
     def open(self) -> None:
         """Create what is missing. Raises StoreRefusedError (a newer version wrote it), HaltError (another store.key)."""
@@ -150,11 +151,11 @@ class Deciding:
         rows.many("DELETE FROM datong_identifier WHERE digest = ?", [(digest,) for digest in view.released])
         rows.write_links(
             (digest, view.links[digest], seal.close(digest, pack_local(locals_[digest])))
-            for digest in view.changed_links
+            for digest in sorted(view.changed_links)
         )
         rows.write_owners(
             (digest, view.owners[digest], seal.close(digest, identifiers[digest].encode()))
-            for digest in view.changed_owners
+            for digest in sorted(view.changed_owners)
         )
         self.ask(view)
 
