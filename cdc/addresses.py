@@ -7,6 +7,8 @@ from typing import Protocol
 
 from pydantic import SecretStr
 
+from cdc.redis_connection import RedisAddress
+from config.models import Configuration
 from sinks.connections import Address, Tls
 from transforms.tables import Engine
 
@@ -58,3 +60,12 @@ def tls_of(settings: TlsSettings) -> Tls:
 
 def _path(path: str | Path | None) -> str | None:
     return None if path is None else str(path)
+
+
+def redis_address(configuration: Configuration) -> RedisAddress:
+    settings = configuration.redis
+    url = settings.url.get_secret_value()
+    if settings.tls is None:
+        return RedisAddress(url)
+    tls = tls_of(settings.tls)
+    return RedisAddress(url, tls.ca, tls.cert, tls.key)

@@ -21,6 +21,7 @@ from typing import Final, cast
 
 import structlog
 
+from cdc.addresses import redis_address
 from cdc.child import Report, SupervisorGoneError, bind_to_parent, collect_seldom
 from cdc.control import Control
 from cdc.errors import ChangeLogLostError, DatongError, HaltError, LeaseLostError, TransientError
@@ -29,7 +30,7 @@ from cdc.faults import Faults, InjectedDropError
 from cdc.lease import Lease
 from cdc.logs import SECRETS
 from cdc.logs import configure as configure_logs
-from cdc.sessions import Session, open_apply, open_capture, redis_address
+from cdc.sessions import Session, open_apply, open_capture
 from cdc.store import Store
 from config.load import ConfigurationRefused, load
 from config.models import Configuration

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from cdc.addresses import address_of, tls_of
+from cdc.addresses import address_of, redis_address
 from cdc.apply.applier import Applier, ApplyOptions, ApplyParts
 from cdc.apply.encoding import Encoder
 from cdc.capture.capture import Capture, CaptureOptions, CaptureParts
@@ -28,7 +28,6 @@ from cdc.loop_guard import LoopGuard
 from cdc.people_sessions import apply_people, capture_people, prepare_people, with_keys
 from cdc.preparing import prepare, require_before_images
 from cdc.readers import Reader, ReaderOptions, Wanted
-from cdc.redis_connection import RedisAddress
 from cdc.store import Store
 from config.models import Configuration
 from sinks import open_sink
@@ -85,15 +84,6 @@ def told(error: SinkError, where: str) -> Exception:
     if isinstance(error, Rejected):  # nobody was there to park it
         return HaltError("ROW_REJECTED", f"{where}: {error}", "this is a defect: report it with this line")
     return TransientError(f"{where}: {error}")
-
-
-def redis_address(configuration: Configuration) -> RedisAddress:
-    settings = configuration.redis
-    url = settings.url.get_secret_value()
-    if settings.tls is None:
-        return RedisAddress(url)
-    tls = tls_of(settings.tls)
-    return RedisAddress(url, tls.ca, tls.cert, tls.key)
 
 
 def open_capture(

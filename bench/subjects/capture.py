@@ -10,13 +10,14 @@ from bench.harness.subject import Outcome, Task, serve
 from bench.harness.workload import COLUMNS, row
 from bench.subjects.checking import check, from_wire, workload_of
 from bench.subjects.ours import CHANNEL, configuration_of
+from cdc.addresses import redis_address
 from cdc.change_log import NOWHERE, ChangeLog
 from cdc.child import collect_seldom
 from cdc.control import Control
 from cdc.faults import Faults
 from cdc.lease import Lease
 from cdc.model import Change, Entry
-from cdc.sessions import open_capture, redis_address
+from cdc.sessions import open_capture
 from cdc.store import Store
 from config.models import Configuration
 

@@ -110,7 +110,7 @@ class People:
         for question in self._directory.link(made):
             log.warning(
                 "identity_question", kind=question.kind, entity=question.entity, one=question.one, other=question.other,
-                channel=question.channel, hint="nobody was merged; both stay who they are",
+                channel=question.channel, hint="decide it: datong identity conflicts",
             )  # fmt: skip
         self._told += [link.person for link in made]
         self.released.update(link.person for link in made)

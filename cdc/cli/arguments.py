@@ -82,10 +82,13 @@ def _parser() -> argparse.ArgumentParser:
         pause.add_argument("channel")
         pause.add_argument("role", nargs="?", choices=("capture", "apply"))
     _parked(add("parked", "list, show, retry or drop changes that wait or failed", _late("parked", "list_all")), common)
+    _identity(
+        add("identity", "who somebody is in every channel; questions about people", _late("identity", "show")), common
+    )
     remove = add("remove", "take everything of ours out of a channel's database and Redis", _late("remove"))
     remove.add_argument("channel")
     remove.add_argument("--yes", action="store_true", help="do not ask")
-    for name in ("resync", "compare", "identity"):
+    for name in ("resync", "compare"):
         unbuilt = groups.add_parser(name, add_help=False, allow_abbrev=False)  # without help it is not listed
         unbuilt.add_argument("rest", nargs=argparse.REMAINDER)
         unbuilt.set_defaults(command=_late("unbuilt"))
@@ -129,6 +132,36 @@ def _parked(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) ->
     show.add_argument("id", metavar="ID")
     retry.add_argument("id", metavar="ID", nargs="?", help="one change; all of them without it")
     drop.add_argument("id", metavar="ID")
+
+
+def _identity(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="show|conflicts|merge|split|undo|forget")
+    show = verbs.add_parser("show", parents=[common])
+    show.add_argument("key", metavar="KEY", help="a phone, e-mail address, openid, a local key, or oneid:NUMBER")
+    conflicts = verbs.add_parser("conflicts", parents=[common])
+    conflicts.set_defaults(command=_late("identity", "conflicts"))
+    for each in (show, conflicts):
+        each.add_argument("--json", action="store_true")
+        each.add_argument("--reveal", action="store_true", help="show values; an audit line says so")
+    merge = verbs.add_parser("merge", parents=[common])
+    merge.add_argument("--keep", type=_oneid, required=True, metavar="A", help="whose OneID stays")
+    split = verbs.add_parser("split", parents=[common])
+    split.add_argument("--to", type=_oneid, metavar="A", help="whose the identifier is from now on")
+    for name, each in (("merge", merge), ("split", split)):
+        each.add_argument("one", type=_oneid, metavar="A")
+        each.add_argument("other", type=_oneid, metavar="B")
+        each.set_defaults(command=_late("identity", name))
+    undo = verbs.add_parser("undo", parents=[common])
+    undo.add_argument("event", type=int, metavar="EVENT", help="the number that merge and split print")
+    undo.set_defaults(command=_late("identity", "undo"))
+    forget = verbs.add_parser("forget", parents=[common])
+    forget.add_argument("key", metavar="KEY")
+    forget.add_argument("--yes", action="store_true", help="do not ask")
+    forget.set_defaults(command=_late("identity", "forget"))
+
+
+def _oneid(text: str) -> int:
+    return int(text.removeprefix("oneid:"))
 
 
 class _Version(argparse.Action):

@@ -9,7 +9,6 @@ from cdc.cli.failure import CommandError
 _UNTIL_THEN = {
     "resync": "make the tables equal by hand, then `datong remove CHANNEL` and `datong run`: it goes on from the log's end",
     "compare": "compare with SELECTs on both sides",
-    "identity": "it comes with identities",
 }
 
 

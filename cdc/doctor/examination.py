@@ -11,13 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pymysql
 
+from cdc.addresses import redis_address
 from cdc.doctor import deployment_checks, redis_checks, store_checks
 from cdc.doctor.channels import examine_channel, run_statements
 from cdc.doctor.facts import Wish
 from cdc.doctor.finding import Finding, in_order, is_statement
 from cdc.doctor.wishes import wishes
 from cdc.errors import HaltError, TransientError
-from cdc.sessions import redis_address
 from config.models import Configuration
 from sinks.classification import mysql_error, postgresql_error
 

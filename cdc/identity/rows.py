@@ -78,6 +78,10 @@ class Rows:
         sql = f"SELECT id, merged_into FROM datong_person WHERE {self._mine} AND merged_into "
         return ((row[0], row[1]) for row in self._among(sql, people, self._deployment))
 
+    def entity_of(self, person: int) -> str | None:
+        row = self.one("SELECT entity FROM datong_person WHERE deployment = ? AND id = ?", self._deployment, person)
+        return None if row is None else str(row[0])
+
     def tombstones(self, digests: Sequence[bytes], channel: str) -> dict[bytes, int]:
         sql = f"SELECT digest, at_order FROM datong_identity_tombstone WHERE channel = {self._mark} AND digest "
         return {bytes(row[0]): row[1] for row in self._among(sql, digests, channel)}
