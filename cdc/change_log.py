@@ -16,8 +16,8 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from cdc.errors import ChangeLogLostError, LeaseLostError
-from cdc.model import Checkpoint, Entry, Seen
-from cdc.redis_connection import Keys, RedisAddress, connect, redis_errors
+from cdc.model import IDENTITY_SOURCE, Checkpoint, Entry, Seen
+from cdc.redis_connection import Keys, RedisAddress, append_once, connect, redis_errors
 
 EntryId: TypeAlias = tuple[int, int]  # (order, end)
 NOWHERE: Final[EntryId] = (0, 0)
@@ -156,6 +156,21 @@ class ChangeLog:
             pipe.hset(self._keys.published(channel), "trimmed", _id_text(up_to))
             pipe.xtrim(self._keys.stream(channel), minid=_id_text((up_to[0], up_to[1] + 1)), approximate=False)
             pipe.execute()
+
+    # -- decisions about people, whose truth is in the hub store
+
+    def identity_end(self) -> int:
+        """The number of the last decision in the stream; 0: there is none, or Redis was flushed."""
+        with redis_errors(self._address, "reading decisions about people"):
+            found = self._redis.xrevrange(self._keys.stream(IDENTITY_SOURCE), count=1)
+        return _entry_id(found[0][0])[0] if found else 0
+
+    def append_identity(self, entries: Sequence[Entry]) -> None:
+        """Append decisions; one that another process has appended meanwhile is there once."""
+        for entry in entries:
+            with redis_errors(self._address, "publishing decisions about people"):
+                values = {"e": _encode_entry(entry), "w": "0"}
+                append_once(self._redis, self._keys.stream(IDENTITY_SOURCE), values, entry.stream_id)
 
     # -- the reading side: an applier
 

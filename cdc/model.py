@@ -14,7 +14,7 @@ half-open interval [first, end) of row numbers, wherever its borders fall when i
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -25,6 +25,10 @@ Order: TypeAlias = int
 Hlc: TypeAlias = int  # microseconds since 1970, moved on where causality asks for it
 Seen: TypeAlias = dict[str, Order]  # per other channel: the order up to which its changes had been applied, inclusive
 Op: TypeAlias = Literal["insert", "update", "delete"]
+
+
+# The stream of decisions about people (`cdc.identity.events`): no channel can have that name.
+IDENTITY_SOURCE: Final = "~identity"
 
 
 def folded(order: Order, end: int, *, complete: bool) -> Order:

@@ -10,13 +10,16 @@ from dataclasses import replace
 
 from cdc.addresses import address_of
 from cdc.apply.encoding import Encoder
+from cdc.apply.moving import Moving
 from cdc.apply.people import People as ApplyPeople
 from cdc.apply.people_plan import Planner
 from cdc.capture.people import OwnTables
 from cdc.capture.people import People as CapturePeople
+from cdc.change_log import ChangeLog
 from cdc.errors import HaltError, TransientError
 from cdc.identity.caches import RedisCache
 from cdc.identity.directory import Directory
+from cdc.identity.events import EventPublisher
 from cdc.identity.registry import Registry
 from cdc.identity.resolver import Resolver
 from cdc.redis_connection import RedisAddress
@@ -90,6 +93,7 @@ def capture_people(
     specs: list[MappingSpec],
     enabled: list[MappingSpec],
     redis: RedisAddress,
+    change_log: ChangeLog,
     stack: ExitStack,
 ) -> CapturePeople | None:
     """`specs`: all mappings of the channel, `enabled`: those whose rows are captured; both `with_keys`."""
@@ -113,7 +117,7 @@ def capture_people(
     applied = any(spec.applies and spec.entity.identity is not None for spec in specs)
     own = OwnTables(open_own, configuration.deployment, channel, applied)
     directory = Directory(registry, channel, cache_size=1)
-    people = CapturePeople(enabled, specs, resolver, directory, own)
+    people = CapturePeople(enabled, specs, resolver, directory, own, EventPublisher(registry, change_log))
     stack.callback(people.close)
     return people
 
@@ -128,7 +132,8 @@ def apply_people(
     stack.callback(registry.close)
     directory = Directory(registry, channel, cache_size=configuration.store.cache)
     planner = Planner(lambda: encoder.mappings, directory)
-    return ApplyPeople(sink, encoder, planner, directory, lambda: encoder.mappings), planner
+    moving = Moving(registry, channel, directory, sink.people(), lambda: encoder.mappings)
+    return ApplyPeople(sink, encoder, planner, directory, moving, lambda: encoder.mappings), planner
 
 
 def prepare_people(address: Address, channel: str) -> None:

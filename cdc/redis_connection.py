@@ -89,5 +89,14 @@ def redis_errors(address: RedisAddress, doing: str) -> Iterator[None]:
         raise TransientError(f"Redis {address}: {line} while {doing} - {hint}") from None
 
 
+def append_once(client: Any, stream: str, values: dict[str, Any], ident: str) -> None:
+    """Append to a stream under an id of ours, unless it or a later one is there."""
+    try:
+        client.xadd(stream, values, id=ident)
+    except redis.ResponseError as error:
+        if "equal or smaller" not in str(error):
+            raise
+
+
 def _line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]

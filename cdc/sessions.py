@@ -25,6 +25,7 @@ from cdc.errors import HaltError, TransientError
 from cdc.faults import Faults
 from cdc.lease import Lease
 from cdc.loop_guard import LoopGuard
+from cdc.model import IDENTITY_SOURCE
 from cdc.people_sessions import apply_people, capture_people, prepare_people, with_keys
 from cdc.preparing import prepare, require_before_images
 from cdc.readers import Reader, ReaderOptions, Wanted
@@ -122,7 +123,9 @@ def open_capture(
         guard = LoopGuard(redis_address(configuration), configuration.deployment, channel)
         stack.callback(guard.close)
         decoder = Decoder(enabled, default_schema(address))
-        people = capture_people(configuration, channel, all_mappings, enabled, redis_address(configuration), stack)
+        people = capture_people(
+            configuration, channel, all_mappings, enabled, redis_address(configuration), change_log, stack
+        )
         return Capture(
             CaptureParts(reader, decoder, change_log, guard, store, lease, people),
             CaptureOptions(
@@ -181,7 +184,10 @@ def open_apply(
             ApplyOptions(
                 deployment=configuration.deployment,
                 target=channel,
-                sources=tuple(sorted(captures(configuration) - {channel})),
+                sources=(
+                    *sorted(captures(configuration) - {channel}),
+                    *((IDENTITY_SOURCE,) if people is not None else ()),
+                ),
                 max_rows=configuration.apply.max_transaction_rows,
                 held_bytes=configuration.change_log.max_bytes // max(1, len(captures(configuration))) // 2,
                 engine=address.engine,

@@ -29,6 +29,7 @@ from cdc.admin.exchange import (
     refusal,
     text_answer,
 )
+from cdc.admin.lookups import Lookups
 from cdc.admin.sessions import Session, Sessions
 from cdc.admin.writes import Writes
 from cdc.supervisor.settings import is_loopback
@@ -63,11 +64,13 @@ class Application:
             ends_at=float("inf")
         )  # of the page on loopback without a token: carries its CSRF token
         self._writes = Writes(board)
+        self._lookups = Lookups(board)
         self._routes: dict[str, dict[str, Answer]] = {
             "/": {"GET": self._page},
             "/metrics": {"GET": self._metrics},
             "/api/status": {"GET": self._status},
             "/api/mappings": {"GET": self._mappings},
+            "/api/identities": {"GET": self._identities},
             "/page/content": {"GET": self._content},
             "/page/toggle": {"POST": self._toggle_form},
             "/page/pause": {"POST": self._pause_form},
@@ -178,6 +181,11 @@ class Application:
     async def _mappings(self, _exchange: Exchange, _caller: Caller) -> Response:
         etag = await self._writes.etag()
         return json_answer({"mappings": self._board.snapshot.status["mappings"]}, headers={"etag": f'"{etag}"'})
+
+    async def _identities(self, exchange: Exchange, caller: Caller) -> Response:
+        """`?phone=...&openid=...`: who has all of these; `?key=...`: as `datong identity show`; `reveal=1` is audited."""
+        people = await self._lookups.identities(exchange.query, caller.name)
+        return json_answer({"identities": people})
 
     async def _patch_mapping(self, exchange: Exchange, caller: Caller) -> Response:
         wanted: Toggle = await exchange.json(Toggle)

@@ -158,10 +158,14 @@ class Applier:
             self._save_progress()
 
     def _write_rows(self, batch: Batch, written: Mapping[str, Progress]) -> None:
-        sink, people, rows = self._parts.sink, self._parts.people, batch.rows
+        sink, people = self._parts.sink, self._parts.people
+        if people is not None:
+            batch.moves = [write for decision in batch.decisions for write in people.moving.writes_of(decision)]
+        rows = batch.rows
         parked = list(batch.parked)
 
         def whole() -> None:
+            sink.write(batch.moves)
             if people is not None and batch.people is not None:
                 people.write(batch.people)
             else:
@@ -169,6 +173,8 @@ class Applier:
             self._books.park(parked, len(self._waiting))
 
         def singly() -> None:
+            for refused in sink.write_singly(batch.moves):
+                log.warning("reference_not_moved", error=refused.error, hint="its row has changed meanwhile")
             if people is not None and batch.people is not None:
                 rejections = people.write_singly(batch.people, list(batch.people.places()))
             else:

@@ -12,7 +12,9 @@ from cdc.apply.encoding import Encoder, Outcome
 from cdc.apply.parking import ParkedKeys, keys_of, parked_row
 from cdc.apply.people_plan import PeoplePlan, Planner
 from cdc.errors import HaltError
-from cdc.model import Change, Entry, Layout
+from cdc.identity.events import decision_of
+from cdc.identity.words import Decision
+from cdc.model import IDENTITY_SOURCE, Change, Entry, Layout
 from sinks.contract import ParkedRow, Progress, ProgressMove, Rejection, RowWrite
 from transforms.specs import MappingSpec
 from transforms.values import RefusedValueError
@@ -31,6 +33,8 @@ class Batch:
     written: dict[str, Progress] = field(default_factory=dict)
     waiting: set[str] = field(default_factory=set)  # the keys of `parked`
     transactions: int = 0
+    decisions: list[Decision] = field(default_factory=list)  # about people, whose references move before anything else
+    moves: list[RowWrite] = field(default_factory=list)  # what those mean here; the applier finds it
     people: PeoplePlan | None = None  # instead of `writes`, where people or references to them are written here
 
     def park(self, row: ParkedRow) -> None:
@@ -40,11 +44,11 @@ class Batch:
     @property
     def rows(self) -> int:
         """How many rows it writes at most."""
-        return len(self.writes) + (len(self.people) if self.people is not None else 0)
+        return len(self.writes) + len(self.moves) + (len(self.people) if self.people is not None else 0)
 
     @property
     def empty(self) -> bool:
-        return not self.rows and not self.parked
+        return not self.rows and not self.parked and not self.decisions
 
 
 class BatchMaker:
@@ -68,6 +72,9 @@ class BatchMaker:
             at = batch.written.get(entry.channel) or known.get(entry.channel)
             done = at.end if at is not None and at.order == entry.order else 0
             batch.written[entry.channel] = progress
+            if entry.channel == IDENTITY_SOURCE:
+                batch.decisions.append(decision_of(entry))
+                continue
             for change in entry.changes:
                 if change.index >= done:
                     layout = entry.layouts[change.layout]

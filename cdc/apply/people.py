@@ -14,6 +14,7 @@ import structlog
 from msgspec import structs
 
 from cdc.apply.encoding import Encoder
+from cdc.apply.moving import Moving
 from cdc.apply.people_plan import MISSING_PERSON, MISSING_REFERENCE, PeoplePlan, Planner, Work
 from cdc.errors import HaltError
 from cdc.identity.directory import Directory, MadeLink, pack_local
@@ -45,6 +46,7 @@ class People:
         encoder: Encoder,
         planner: Planner,
         directory: Directory,
+        moving: Moving,
         mappings: Callable[[], Mapping[str, CompiledMapping]],
     ) -> None:
         self._sink = sink
@@ -52,6 +54,7 @@ class People:
         self._encoder = encoder
         self._planner = planner
         self._directory = directory
+        self.moving = moving
         self._mappings = mappings
         self._open = _Open()
         self._told: list[OneID] = []  # whose links the hub store holds, and the table still does

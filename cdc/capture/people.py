@@ -18,6 +18,7 @@ from msgspec import structs
 
 from cdc.capture.decoding import Decoded
 from cdc.identity.directory import Directory, MadeLink
+from cdc.identity.events import EventPublisher
 from cdc.identity.identifiers import Normaliser
 from cdc.identity.registry import unpack_local
 from cdc.identity.resolver import Resolver
@@ -104,6 +105,7 @@ class People:
         resolver: Resolver,
         directory: Directory,
         own: OwnTables,
+        events: EventPublisher,
     ) -> None:
         """`all_specs`: every mapping of the channel, for where references lead."""
         self._specs = {spec.name: spec for spec in specs}
@@ -111,6 +113,7 @@ class People:
         self._resolver = resolver
         self._directory = directory
         self._own = own
+        self._events = events
         self._sink: Sink | None = None
         self._plans: dict[tuple[str, int], tuple[Table, _PeoplePlan]] = {}
         self._references: dict[Layout, tuple[tuple[int, str], ...]] = {}
@@ -121,6 +124,7 @@ class People:
 
     def resolve(self, parts: Sequence[LogPart], decoded: Sequence[Decoded]) -> None:
         """Put OneIDs into the changes of a batch. Raises TransientError, HaltError and what the sink raises."""
+        self._events.publish_when_due()
         todo: list[_Todo] = []
         sightings: list[Sighting] = []
         for part, of in zip(parts, decoded, strict=True):

@@ -239,9 +239,22 @@ class Merging:
         )[0]
         event = Event(seq, kind, entity, kept, gone, self._who, time.time(), None, detail)
         self._rows.many(
-            "INSERT INTO datong_identity_event (deployment, seq, kind, entity, kept, gone, who, at, detail)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [(self._deployment, seq, kind, entity, kept, gone, self._who, event.at, _pack(detail))],
+            "INSERT INTO datong_identity_event (deployment, seq, kind, entity, kept, gone, who, at, detail, undoes)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    self._deployment,
+                    seq,
+                    kind,
+                    entity,
+                    kept,
+                    gone,
+                    self._who,
+                    event.at,
+                    _pack(detail),
+                    detail.undoes or None,
+                )
+            ],
         )
         return event
 

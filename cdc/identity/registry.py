@@ -99,6 +99,21 @@ class Registry:
             rows = Rows(connection, self.deployment, is_sqlite=self._database.is_sqlite)
             yield Deciding(rows, self.deployment, self.seal)
 
+    def keep_moves(self, channel: str, seq: int, moved: Sequence[tuple[str, str, bytes]]) -> None:
+        """Which references a merge moves in a channel: (mapping, column, packed key of the row). Told twice, it is kept once."""
+        if moved:
+            with self.deciding() as deciding:
+                deciding.rows.many(
+                    'INSERT INTO datong_identity_move (deployment, channel, seq, mapping, "column", local_key)'
+                    " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    [(self.deployment, channel, seq, *move) for move in moved],
+                )
+
+    def moves(self, channel: str, seq: int) -> list[tuple[str, str, bytes]]:
+        sql = 'SELECT mapping, "column", local_key FROM datong_identity_move WHERE deployment = ? AND channel = ? AND seq = ?'
+        with self.reading() as rows:
+            return [(r[0], r[1], bytes(r[2])) for r in rows.all(sql, self.deployment, channel, seq)]
+
     def forget_channel(self, channel: str) -> None:
         """Every link of a channel's rows: `datong remove`. Who the people are stays known by their identifiers."""
         with self.deciding() as deciding:

@@ -95,6 +95,17 @@ events = sa.Table(
     sa.Column("at", sa.Float, nullable=False),
     sa.Column("detail", sa.LargeBinary, nullable=False),  # what an undo puts back
     sa.Column("undone_by", sa.BigInteger, nullable=True),
+    sa.Column("undoes", sa.BigInteger, nullable=True),
+)
+moves = sa.Table(
+    "datong_identity_move",  # references that a merge moved in a channel: what its undo moves back
+    metadata,
+    sa.Column("deployment", sa.String(64), primary_key=True),
+    sa.Column("channel", sa.String(64), primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True),
+    sa.Column("mapping", sa.String(255), primary_key=True),
+    sa.Column("column", sa.String(128), primary_key=True),
+    sa.Column("local_key", sa.LargeBinary, primary_key=True),
 )
 tombstones = sa.Table(
     "datong_identity_tombstone",

@@ -56,6 +56,17 @@ class Question(msgspec.Struct, frozen=True):
     channel: str
 
 
+class Decision(msgspec.Struct, frozen=True):
+    """An operator's answer as appliers get it: `kind` merge, split or undo (of the decision `undoes`)."""
+
+    seq: int
+    kind: str
+    entity: str
+    kept: OneID
+    gone: OneID
+    undoes: int
+
+
 class Joined(msgspec.Struct, frozen=True):
     """Two OneIDs turned out to be one person whom no channel has two rows for: `gone` is `kept` from now on."""
 

@@ -1,6 +1,7 @@
 """People end to end: every channel keeps its own keys, and what refers to somebody refers to the same one everywhere."""
 
 import copy
+import json
 
 import pytest
 
@@ -203,3 +204,72 @@ def test_the_same_local_ids_in_two_channels_are_different_people(make_world):
     shop.order("a", "A1", 1)
     shop.order("b", "B1", 1)
     shop.await_orders({"A1": ("ann", 1), "B1": ("bob", 1)})
+
+
+def test_what_refers_to_somebody_unknown_waits_and_a_merge_moves_it_and_an_undo_moves_it_back(make_world):
+    """One world for several steps: starting one takes longer than all of them."""
+    shop = Shop(make_world("mariadb_db", "postgresql_db", table=False))
+    old = shop.member("a", mobile="13800000009", nick="old")  # there before the service: nobody has told the others
+    shop.world.start(ready=False)
+    shop.world.await_ready(90)
+    # An order of somebody whom no capture has seen: found in the channel's own table; without a row in the target it waits.
+    shop.order("a", "A0", old)
+    await_that(lambda: shop.parked()["b"] == 1, timeout=30, message=lambda: f"parked {shop.parked()}")
+    (waiting,) = json.loads(shop.world.command("parked", "list", "--json", timeout=90).stdout)
+    assert waiting["reason"] == "missing_reference"
+    shop.member("b", mobile="+86 138 0000 0009", nick="old")
+    shop.await_orders({"A0": ("old", 1)})
+    assert shop.parked()["b"] == 0
+
+    one = shop.member("a", mobile="13800000001", nick="one")
+    two = shop.member("a", wx="o2", nick="two")
+    shop.order("a", "A1", one)
+    shop.order("a", "A2", two)
+    shop.await_orders({"A0": ("old", 1), "A1": ("one", 1), "A2": ("two", 1)})
+    # Binding a number that is known, while both have rows everywhere: a question, and nobody is merged.
+    shop["a"].execute("UPDATE members SET mobile = '13800000001' WHERE id = %s", two)
+
+    def questions():
+        return json.loads(shop.world.command("identity", "conflicts", "--json", timeout=90).stdout)
+
+    (question,) = await_that(questions, timeout=60, message="a question", interval=1)
+    assert question["kind"] == "two_people"
+    assert "13800000001" not in str(question), "masked"
+    first, second = question["other"]["oneid"], question["one"]["oneid"]
+    assert shop.orders("b")["A2"] == ("two", 1)
+
+    decided = shop.world.command("identity", "merge", str(first), str(second), "--keep", str(first), timeout=90)
+    assert decided.returncode == 0, decided.stderr
+    shop.await_orders({"A0": ("old", 1), "A1": ("one", 1), "A2": ("one", 1)})
+    status, body = shop.world.get("/api/identities?phone=13800000001")
+    assert status == 200, body
+    (person,) = json.loads(body)["identities"]
+    assert person["oneid"] == first
+    assert {(row["channel"], row["oneid"]) for row in person["rows"]} == {(c, p) for c in "ab" for p in (first, second)}
+    assert shop.world.get("/api/identities?phone=13800000001", token=None)[0] == 401
+
+    undone = shop.world.command("identity", "undo", decided.stdout.split()[1].rstrip(":"), timeout=90)
+    assert undone.returncode == 0, undone.stderr
+    shop.await_orders({"A0": ("old", 1), "A1": ("one", 1), "A2": ("two", 1)})
+
+    forgotten = shop.world.command("identity", "forget", "13800000009", "--yes", timeout=90)
+    assert forgotten.returncode == 0, forgotten.stderr
+    assert shop.world.command("identity", "show", "13800000009", timeout=90).returncode == 1
+
+
+@pytest.mark.parametrize("point", ["sink.after_commit", "sink.commit_sent"])
+def test_a_kill_between_the_commit_and_the_hub_store_loses_no_link(make_world, point):
+    shop = Shop(make_world("mariadb_db", "postgresql_db", table=False))
+    shop.world.start(faults=f"{point}@apply.b=kill", ready=False)
+    shop.world.await_ready(90)
+    keys = []
+    for n in range(20):
+        keys.append(shop.member("a", mobile=f"138{n:08d}", nick=f"m{n}"))
+    for n, key in enumerate(keys):
+        shop.order("a", f"A{n}", key)
+    shop.await_people({f"m{n}": (f"138{n:08d}", None, None) for n in range(20)}, timeout=90)
+    shop.await_orders({f"A{n}": (f"m{n}", 1) for n in range(20)}, timeout=90)
+    # A change of a row that the killed applier made, by its own channel's users.
+    shop["b"].execute("UPDATE members SET nick = 'M7' WHERE nick = 'm7'")
+    await_that(lambda: "M7" in shop.people("a"), timeout=60, message=lambda: str(shop.people("a")))
+    assert len(shop.people("a")) == len(shop.people("b")) == 20
