@@ -262,9 +262,7 @@ def test_a_kill_between_the_commit_and_the_hub_store_loses_no_link(make_world, p
     shop = Shop(make_world("mariadb_db", "postgresql_db", table=False))
     shop.world.start(faults=f"{point}@apply.b=kill", ready=False)
     shop.world.await_ready(90)
-    keys = []
-    for n in range(20):
-        keys.append(shop.member("a", mobile=f"138{n:08d}", nick=f"m{n}"))
+    keys = [shop.member("a", mobile=f"138{n:08d}", nick=f"m{n}") for n in range(20)]
     for n, key in enumerate(keys):
         shop.order("a", f"A{n}", key)
     shop.await_people({f"m{n}": (f"138{n:08d}", None, None) for n in range(20)}, timeout=90)
