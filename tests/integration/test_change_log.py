@@ -108,6 +108,20 @@ def test_trimming_drops_what_all_have_and_an_empty_stream_goes_on(change_log, le
     assert change_log.newest(["a", "nobody"]) == {"a": (14, 1)}
 
 
+@pytest.mark.parametrize("under_way", [0, 3, 60])
+def test_many_transactions_are_asked_about_at_once_whichever_way_is_shorter(address, under_way):
+    guard = LoopGuard(address, "coffee", "a")
+    try:
+        guard.mark()
+        record = GuardRecord("i", ApplyRecord("coffee", "a", 1, "t", 1, ()))
+        for number in range(under_way):
+            guard.register(str(number * 2), record)
+        found = guard.recognise([str(number) for number in range(100)])
+        assert found == {str(number * 2): record for number in range(min(under_way, 50))}
+    finally:
+        guard.close()
+
+
 def test_publishing_removes_the_guards_records_that_are_passed(change_log, lease, address):
     guard = LoopGuard(address, "coffee", "a")
     record = GuardRecord("server", ApplyRecord("coffee", "a", 1, "t", 2, ()))
