@@ -259,6 +259,10 @@ def test_the_short_way_of_chinese_mobile_numbers_is_the_library_over_its_whole_r
             number = phonenumbers.parse(digits, "CN")
             assert phonenumbers.is_valid_number(number), digits
             assert phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164) == to_e164(digits)
+            spelling = ("+86{}{}{}", "+86 {} {} {}", "{}-{}-{}", "{} {} {}", "+86{}-{}-{}")[head % 5]
+            spelled = spelling.format(digits[:3], digits[3:7], digits[7:])
+            assert phonenumbers.parse(spelled, "CN") == number
+            assert to_e164(spelled) == "+86" + digits
             taken += 1
     assert taken > 4_000
 

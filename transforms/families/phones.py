@@ -21,6 +21,7 @@ Style = Literal["national", "international", "e164", "dashed"]
 _ALLOWED: Final = re.compile(r"[+\uff0b]?[0-9\uff10-\uff19 \-.()/\u00a0\u2010-\u2015\uff08\uff09\uff0d]{2,40}")
 _NOT_DIGITS: Final = re.compile(r"[^0-9]+")
 _CHINESE_MOBILE: Final = re.compile(r"1(?:[38][0-9]|4[57]|[59][0-35-9]|6[25-7]|7[0-35-8])[0-9]{8}")
+_CHINESE_SPELLING: Final = re.compile(r"(?:\+86 ?)?(1[0-9]{2})([ -]?)([0-9]{4})\2([0-9]{4})")
 _CHINESE_LANDLINE: Final = re.compile(r"(10|2[0-9])([0-9]{8})|([3-9][0-9]{2})([0-9]{7,8})")
 
 
@@ -46,8 +47,10 @@ class PhoneStyle(pydantic.BaseModel):
 
 def to_e164(text: str, region: str = "CN") -> str | None:
     """Return a number in E.164, None where it is not one. A number of another region begins with its country code."""
-    if region == "CN" and _CHINESE_MOBILE.fullmatch(text):
-        return "+86" + text
+    if region == "CN" and (usual := _CHINESE_SPELLING.fullmatch(text)):
+        digits = usual[1] + usual[3] + usual[4]
+        if _CHINESE_MOBILE.fullmatch(digits):
+            return "+86" + digits
     if _ALLOWED.fullmatch(text) is None:
         return None
     try:
@@ -102,8 +105,8 @@ def _phone(parameter: PhoneStyle, kind: Kind, context: Context) -> Built:
         return number
 
     def encode(value: str) -> str:
-        if style == "national" and region == "CN" and value[:3] == "+86" and _CHINESE_MOBILE.fullmatch(value, 3):
-            return value[3:]
+        if region == "CN" and value[:3] == "+86" and _CHINESE_MOBILE.fullmatch(value, 3):
+            return value if style == "e164" else _chinese(value[3:], style) or value
         if value[:1] != "+" or to_e164(value, region) != value:
             refuse(value, "is not a phone number in E.164")
         made = written(value, region, style)
