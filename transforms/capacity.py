@@ -12,6 +12,7 @@ from typing import Final
 from transforms.column_limits import integer_bounds
 from transforms.specs import FieldSpec
 from transforms.tables import ColumnType
+from transforms.text_limits import as_catalogs_show
 
 _SIZED_TEXT: Final = ("char", "varchar", "bpchar")
 _SIZED_BYTES: Final = ("binary", "varbinary")
@@ -46,7 +47,8 @@ def fits(field: FieldSpec, column_type: ColumnType) -> Misfit | None:
         return Misfit(f"bytes up to {field.max_length}", f"add `max_length: {column_type.length}`")
     # A label may come to a PostgreSQL enum at any time, and the server itself refuses what is none.
     if field.type in ("enum", "set") and column_type.labels is not None and column_type.engine != "postgresql":
-        missing = [value for value in field.values or () if value not in column_type.labels]
+        known = column_type.labels
+        missing = [v for v in field.values or () if v not in known and as_catalogs_show(v) not in known]
         if missing:
             return Misfit(f"{field.type} with {', '.join(missing)}", "add a transform (enum), take the value out,")
     return None
