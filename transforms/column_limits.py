@@ -38,6 +38,8 @@ def _refuse(where: str, value: object, why: str) -> NoReturn:
 
 def integer_bounds(column_type: ColumnType) -> tuple[int, int] | None:
     """The least and the greatest whole number that a column holds; None where it is not a column of whole numbers."""
+    if column_type.engine == "sqlite":  # 64 bits, whatever the column is called
+        return (-(2**63), 2**63 - 1) if column_type.name in _INTEGER_BITS else None
     if column_type.name == "bit" and column_type.engine != "postgresql":
         return 0, 2 ** (column_type.length or 1) - 1
     if column_type.name == "oid":
