@@ -19,6 +19,7 @@ from typing import Any, Final, Self, TypeAlias
 
 from cdc.demo.business import KINDS, SIDES, Kind, SideName, Step, Stock, Transaction
 from cdc.demo.expectation import TABLES
+from cdc.demo.people import People
 from cdc.demo.record import Record
 from cdc.demo.service import Service
 from cdc.demo.sides import Side
@@ -101,12 +102,17 @@ class _Check:
         plans = {side: Plan(side, random.Random(f"{self.options.seed}/{side}")) for side in SIDES}  # noqa: S311
         self._work(plans, self._rush)
         say(f"{self._sizes()} in a rush; now at an everyday pace")
+        people = None if self.options.sabotage else People(self.stage, self.options.seed)
+        if people is not None:
+            people.arrive()
         with _Markers(self.stage, self.record) as markers:
             self._work(plans, self._stroll)
         self.result.latencies_ms = markers.latencies_ms
         self.result.transactions = self.record.transactions
         say(f"{self._sizes()} in all; waiting until all sides are equal")
         self._converge(readers)
+        if people is not None:
+            self._judge_people(people)
         try:
             self._until_quiet(counters)
         finally:
@@ -196,6 +202,21 @@ class _Check:
             say(f"{len(found)} rows are not as the workload left them")
         else:
             say(f"all three sides hold the same {rows} rows, value by value")
+
+    def _judge_people(self, people: People) -> None:
+        try:
+            people.mingle(CONVERGE_SECONDS)
+        except TimeoutError as error:
+            say(str(error))
+        verdict = people.judge(CONVERGE_SECONDS)
+        self.result.identities, self.result.references_translated = verdict.identities, verdict.references
+        self.result.misidentified = len(verdict.wrong)
+        for line in verdict.wrong[:SHOWN_DIFFERENCES]:
+            say(line)
+        if not verdict.wrong:
+            say(
+                f"{verdict.identities} people are themselves on all sides, {verdict.references} references to them are right"
+            )
 
     def _until_quiet(self, counters: Mapping[SideName, RowEventCounter]) -> None:
         """Count the logs until nothing was written for two seconds. Where they do not fall silent, end the service and count on."""

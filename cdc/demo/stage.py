@@ -30,6 +30,11 @@ from cdc.demo.sides import Side
 
 DATABASES: Final[dict[SideName, str]] = {"website": "shop", "miniapp": "miniapp", "crm": "crm"}
 ACCOUNT: Final = "datong"
+PEOPLE_TABLES: Final[dict[SideName, tuple[str, str]]] = {
+    "website": ("subscribers", "visits"),
+    "miniapp": ("fans", "checkins"),
+    "crm": ("contacts", "calls"),
+}
 _SQL_SCRIPT: Final = """#!/bin/sh
 # Opens a channel's database in its own client: sql website | miniapp | crm
 set -a; . {env}; set +a
@@ -145,7 +150,9 @@ class Stage:
             for kind in KINDS:
                 table = TABLES[side, kind].name
                 _run(connection, f"GRANT SELECT, INSERT, UPDATE, DELETE ON {database}.{table} TO {ACCOUNT}@'%'")
-            for table in ("datong_progress", "datong_parked"):
+            for table in PEOPLE_TABLES[side]:
+                _run(connection, f"GRANT SELECT, INSERT, UPDATE, DELETE ON {database}.{table} TO {ACCOUNT}@'%'")
+            for table in ("datong_progress", "datong_parked", "datong_identity"):
                 _run(connection, f"GRANT SELECT, INSERT, UPDATE, DELETE, CREATE ON {database}.{table} TO {ACCOUNT}@'%'")
 
     def _make_postgresql(self) -> None:

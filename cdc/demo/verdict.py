@@ -128,14 +128,18 @@ class Result:
     diverged: int = 0
     parked: int = 0
     unlogged: int = 0  # row events that should be in a log and are not
+    identities: int = 0  # people whom every side has once, under a key of its own
+    references_translated: int = 0  # rows on another side than their own that refer to the right person
+    misidentified: int = 0  # people and references that are not so
     latencies_ms: Sequence[float] = ()
     seconds: float = 0.0
     error: str | None = "it did not come to an end"
 
     @property
     def ok(self) -> bool:
-        bad = self.loops or self.lost or self.diverged or self.parked or self.unlogged
-        return self.error is None and not bad and self.transactions > 0 and self.rows_applied > 0
+        bad = self.loops or self.lost or self.diverged or self.parked or self.unlogged or self.misidentified
+        did = min(self.transactions, self.rows_applied, self.identities, self.references_translated)
+        return self.error is None and not bad and did > 0
 
     def document(self) -> dict[str, Any]:
         shown: dict[str, Any] = {
@@ -148,11 +152,15 @@ class Result:
             "lost": self.lost,
             "diverged": self.diverged,
             "parked": self.parked,
+            "identities": self.identities,
+            "references_translated": self.references_translated,
             "latency_ms": {"p50": percentile(self.latencies_ms, 50), "p99": percentile(self.latencies_ms, 99)},
             "seconds": round(self.seconds, 1),
         }
         if self.unlogged:
             shown["unlogged"] = self.unlogged
+        if self.misidentified:
+            shown["misidentified"] = self.misidentified
         if self.error is not None:
             shown["error"] = self.error
         return shown

@@ -20,3 +20,16 @@ CREATE TABLE goods (
   code    VARCHAR(32) NOT NULL PRIMARY KEY,
   on_hand INT         NOT NULL DEFAULT 0
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
+
+-- Subscribers are numbered by each system itself; visits refer to them by that number.
+CREATE TABLE contacts (
+  contact_no BIGINT      NOT NULL AUTO_INCREMENT PRIMARY KEY,
+  tel        VARCHAR(24) NULL,
+  name       VARCHAR(64) NULL
+) ENGINE=InnoDB AUTO_INCREMENT=900001 DEFAULT CHARSET=utf8mb4;
+
+CREATE TABLE calls (
+  call_no VARCHAR(32) NOT NULL PRIMARY KEY,
+  contact BIGINT      NOT NULL,
+  amount  INT         NOT NULL DEFAULT 0
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;

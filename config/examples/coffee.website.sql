@@ -20,3 +20,16 @@ CREATE TABLE stock (
   sku      VARCHAR(32) NOT NULL PRIMARY KEY,
   quantity INT         NOT NULL DEFAULT 0
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
+
+-- Subscribers are numbered by each system itself; visits refer to them by that number.
+CREATE TABLE subscribers (
+  id     INT         NOT NULL AUTO_INCREMENT PRIMARY KEY,
+  mobile VARCHAR(20) NULL,
+  nick   VARCHAR(64) NULL
+) ENGINE=InnoDB AUTO_INCREMENT=100001 DEFAULT CHARSET=utf8mb4;
+
+CREATE TABLE visits (
+  visit_no      VARCHAR(32) NOT NULL PRIMARY KEY,
+  subscriber_id INT         NOT NULL,
+  spent         INT         NOT NULL DEFAULT 0
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;

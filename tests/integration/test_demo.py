@@ -106,11 +106,13 @@ def test_the_check_holds(folder: Path) -> None:
     assert result["ok"] is True
     assert result.keys() == {
         "ok", "seed", "transactions", "rows_applied", "echoes_dropped", "loops", "lost", "diverged", "parked",
-        "latency_ms", "seconds",
+        "identities", "references_translated", "latency_ms", "seconds",
     }  # fmt: skip
     assert result["transactions"] > 3 * 120
     assert result["rows_applied"] > result["transactions"]
     assert result["echoes_dropped"] > 0
+    assert result["identities"] == 60
+    assert result["references_translated"] == 2 * 120
     assert 0 < result["latency_ms"]["p50"] <= result["latency_ms"]["p99"]
     assert f"seed {result['seed']};" in said
 
