@@ -56,6 +56,11 @@ class Wish:
         """Whether datong_progress (which holds the lease too) and datong_parked belong in this database."""
         return (self.captures or self.applies) and self.bookkeeping == "table"
 
+    @property
+    def writes_people(self) -> bool:
+        """Whether datong_identity belongs in this database too: the keys of people's rows that are made here."""
+        return self.keeps_tables and any(m.applies and m.entity.identity is not None for m in self.mappings)
+
     def name_of(self, mapping: MappingSpec) -> TableName:
         return (mapping.schema or self.schema, mapping.table)
 

@@ -12,7 +12,7 @@ from cdc.doctor.create_table import column_lines, foreign_keys
 from cdc.doctor.facts import MySQLFacts, TableFacts, TableName, Wish
 from cdc.doctor.grants import read_grants
 from cdc.doctor.quoting import account, quote
-from sinks.bookkeeping import PARKED_TABLE, PROGRESS_TABLE
+from sinks.bookkeeping import LINKS_TABLE, PARKED_TABLE, PROGRESS_TABLE
 from transforms.tables import Table
 
 Describe = Callable[[str, str], Table | None]
@@ -27,7 +27,8 @@ def gather_mysql(connection: pymysql.Connection[Any], wish: Wish, describe: Desc
     variables = {str(name).lower(): str(value) for name, value in _rows(connection, "SHOW GLOBAL VARIABLES")}
     grants = read_grants(str(line[0]) for line in _rows(connection, "SHOW GRANTS"))
     do_db, ignore_db = _binlog_filters(connection)
-    names = (*wish.tables, *(((wish.schema, PROGRESS_TABLE), (wish.schema, PARKED_TABLE)) if wish.keeps_tables else ()))
+    ours = ((wish.schema, PROGRESS_TABLE), (wish.schema, PARKED_TABLE)) if wish.keeps_tables else ()
+    names = (*wish.tables, *ours, *(((wish.schema, LINKS_TABLE),) if wish.writes_people else ()))
     return MySQLFacts(
         version=str(row[1]),
         identity=_identity(variables, wish.address.database),

@@ -11,8 +11,13 @@ from typing import Final
 from cdc.doctor.facts import MySQLFacts, TableName, Wish
 from cdc.doctor.finding import Finding
 from cdc.doctor.quoting import quote
-from sinks.bookkeeping import CREATE_MYSQL, PARKED_TABLE, PROGRESS_TABLE
+from sinks.bookkeeping import CREATE_LINKS_MYSQL, CREATE_MYSQL, LINKS_TABLE, PARKED_TABLE, PROGRESS_TABLE
 
+_KEEPS: Final = {
+    PROGRESS_TABLE: "what was applied",
+    PARKED_TABLE: "the changes that wait",
+    LINKS_TABLE: "the keys of people's new rows",
+}
 WRITING: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
@@ -34,10 +39,13 @@ def check_grants(wish: Wish, facts: MySQLFacts) -> Iterator[Finding]:
 
 
 def check_own_tables(wish: Wish, facts: MySQLFacts) -> Iterator[Finding]:
-    """datong_progress and datong_parked: they exist and may be written, or may be created."""
+    """datong_progress and datong_parked, and datong_identity where people are written: they exist and may be written, or may be created."""
     if not wish.keeps_tables:
         return
-    for table, statement in zip((PROGRESS_TABLE, PARKED_TABLE), CREATE_MYSQL, strict=True):
+    ours = list(zip((PROGRESS_TABLE, PARKED_TABLE), CREATE_MYSQL, strict=True))
+    if wish.writes_people:
+        ours.append((LINKS_TABLE, CREATE_LINKS_MYSQL))
+    for table, statement in ours:
         name = (wish.schema, table)
         exists = name in facts.tables
         wanted = WRITING if exists else (*WRITING, "CREATE")
@@ -48,9 +56,7 @@ def check_own_tables(wish: Wish, facts: MySQLFacts) -> Iterator[Finding]:
             yield wish.finding(
                 f"{table.removeprefix('datong_').upper()}_TABLE",
                 "error",
-                f"table {wish.schema}.{table} is missing: it keeps what was applied"
-                if table == PROGRESS_TABLE
-                else f"table {wish.schema}.{table} is missing: it keeps the changes that wait",
+                f"table {wish.schema}.{table} is missing: it keeps {_KEEPS[table]}",
                 [f"{_in_schema(statement, wish.schema, table)};"],
                 fixable=not lacking,
             )

@@ -11,7 +11,7 @@ from typing import Final
 from cdc.doctor.facts import PostgreSQLFacts, TableName, Wish, facts_tables
 from cdc.doctor.finding import Finding
 from cdc.doctor.quoting import literal, quote
-from sinks.bookkeeping import CREATE_POSTGRESQL, PARKED_TABLE, PROGRESS_TABLE
+from sinks.bookkeeping import CREATE_LINKS_POSTGRESQL, CREATE_POSTGRESQL, LINKS_TABLE, PARKED_TABLE, PROGRESS_TABLE
 
 WRITING: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _SMALL_WAL_MEGABYTES: Final = 1024
@@ -228,9 +228,13 @@ def check_own_tables(wish: Wish, facts: PostgreSQLFacts) -> Iterator[Finding]:
     if not wish.keeps_tables:
         return
     role = quote("postgresql", facts.role)
-    for table, what in ((PROGRESS_TABLE, "what was applied"), (PARKED_TABLE, "the changes that wait")):
+    ours = [(PROGRESS_TABLE, "what was applied"), (PARKED_TABLE, "the changes that wait")]
+    if wish.writes_people:
+        ours.append((LINKS_TABLE, "the keys of people's new rows"))
+    for table, what in ours:
         found = facts.tables.get(("public", table))
-        statements = [f"{statement};" for statement in CREATE_POSTGRESQL if f"public.{table} " in statement]
+        creating = (*CREATE_POSTGRESQL, CREATE_LINKS_POSTGRESQL)
+        statements = [f"{statement};" for statement in creating if f"public.{table} " in statement]
         if found is None:
             may = facts.may_create_in_public
             owner = [] if may else [f"ALTER TABLE public.{table} OWNER TO {role};"]

@@ -10,6 +10,7 @@ import psycopg
 
 from cdc.doctor.facts import ForeignKey, PostgreSQLFacts, Publication, Slot, TableFacts, TableName, Wish
 from cdc.readers.postgresql_publication import OURS, existing, publication_statements
+from sinks.bookkeeping import LINKS_TABLE
 from transforms.tables import Table
 
 Describe = Callable[[str, str], Table | None]
@@ -78,7 +79,8 @@ def gather_postgresql(connection: psycopg.Connection[Any], wish: Wish, describe:
     after = time.time()
     assert row is not None
     provider = connection.execute(_PROVIDER_ROLE).fetchone()
-    names = (*wish.tables, *(OURS if wish.keeps_tables else ()))
+    links = (("public", LINKS_TABLE),) if wish.writes_people else ()
+    names = (*wish.tables, *(OURS if wish.keeps_tables else ()), *links)
     present = existing(connection, wish.published)
     wanted = {*present, *(OURS if wish.keeps_tables else ())}
     return PostgreSQLFacts(
