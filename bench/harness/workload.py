@@ -96,18 +96,23 @@ def row(ident: int, revision: int = 0) -> Row:
 
 def create_table(server: Database, name: str = TABLE) -> None:
     """The table, empty, in the database `bench`."""
-    time = "TIMESTAMP(6)" if isinstance(server, PostgreSQL) else "DATETIME(6)"
-    columns = ", ".join(
-        f"{column} {kind} NOT NULL" for column, kind in zip(COLUMNS, (*_TYPES, time, time), strict=True)
-    )
-    statement = f"CREATE TABLE {name} ({columns}, PRIMARY KEY (id))"
+    statement = table_statement(engine_of(server), name)
     if isinstance(server, PostgreSQL):
         with server.connect(DATABASE) as session:
             session.execute(statement.encode())
             session.execute(f"ALTER TABLE {name} REPLICA IDENTITY FULL".encode())
         return
     with server.connect(DATABASE) as connection, connection.cursor() as cursor:
-        cursor.execute(f"{statement} DEFAULT CHARSET=utf8mb4")
+        cursor.execute(statement)
+
+
+def table_statement(engine: Engine, name: str = TABLE) -> str:
+    time = "TIMESTAMP(6)" if engine == "postgresql" else "DATETIME(6)"
+    columns = ", ".join(
+        f"{column} {kind} NOT NULL" for column, kind in zip(COLUMNS, (*_TYPES, time, time), strict=True)
+    )
+    charset = "" if engine == "postgresql" else " DEFAULT CHARSET=utf8mb4"
+    return f"CREATE TABLE {name} ({columns}, PRIMARY KEY (id)){charset}"
 
 
 def fill_base(server: Database, workload: Workload, name: str = TABLE) -> None:
