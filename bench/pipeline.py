@@ -8,10 +8,11 @@ happens at all. See bench/README.md for what each number is.
 from __future__ import annotations
 
 import argparse
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final, cast
 
 from bench.harness import latency, servers
@@ -20,10 +21,11 @@ from bench.harness.meter import ProcessWatch
 from bench.harness.native import Native, Replica, Subscription
 from bench.harness.report import Options, Report, Result
 from bench.harness.servers import DATABASE, Database, Engine
-from bench.harness.service import Replication, cpu_seconds, peak_mb
+from bench.harness.service import DEPLOYMENT, SOURCE, Replication, cpu_seconds, peak_mb
 from bench.harness.workload import Workload, create_table, fill_base, load, standard, transactions
 from cdc.demo.servers import MariaDB, PostgreSQL, Redis, ServerFailed, ServerMissing
 from cdc.demo.service import ServiceFailed
+from cdc.redis_connection import Keys
 
 PAIRS: Final[tuple[str, ...]] = (
     "mariadb->postgresql", "postgresql->mariadb", "mysql->postgresql", "mariadb->mariadb", "postgresql->postgresql",
@@ -84,7 +86,6 @@ class Run:
     redis: Redis
     datong: Replication | None
     native: Native | None
-    idle_cpu: dict[str, float] = field(default_factory=dict)  # what each process of the service takes to start
 
     def tell(self, report: Report, workload: str, subject: str, **told: object) -> None:
         report.add(Result(self.name, workload, subject, **told))  # type: ignore[arg-type]
@@ -169,13 +170,11 @@ def _tables(source: Database, target: Database, native: Native | None, workloads
 
 
 def _first_start(run: Run) -> None:
-    """Take the log's present end. What its processes cost until they idle is what they cost to start."""
-    if run.datong is None:
-        return
-    run.datong.start()
-    run.datong.wait_until_ready()
-    run.idle_cpu = {role: cpu_seconds(pid) for role, pid in run.datong.processes().items()}
-    run.datong.stop()
+    """Take the log's present end."""
+    if run.datong is not None:
+        run.datong.start()
+        run.datong.wait_until_ready()
+        run.datong.stop()
 
 
 def _backlog(report: Report, run: Run, workload: Workload, subjects: list[str]) -> None:
@@ -199,17 +198,24 @@ def _no_native(name: str) -> str:
 def _datong(run: Run, workload: Workload) -> dict[str, float]:
     datong = run.datong
     assert datong is not None
-    watches = _watches(run)
+    watches = {"source": ProcessWatch(run.source.pid), "redis": ProcessWatch(run.redis.pid)}
     with looking_at(run.target, DATABASE) as target:
         began = time.monotonic()
         datong.start()
-        applied = Applied(datong)
+        beginning = Beginning(run, datong)
+        beginning.start()
         try:
-            timing = target.time(_table(workload), workload, began, _PATIENCE_SECONDS, datong.wrong, applied.first_seen)
+            timing = target.time(
+                _table(workload), workload, began, _PATIENCE_SECONDS, datong.wrong, beginning.first_seen
+            )
             processes = datong.processes()
-            costs = {role: cpu_seconds(pid) - run.idle_cpu.get(role, 0.0) for role, pid in processes.items()}
-            costs |= {name: watch.cpu for name, watch in watches.items()}
-            costs["apply"] = (cpu_seconds(processes["apply"]) - applied.before) / timing.rows * workload.rows
+            seen = workload.rows / timing.rows
+            costs = {
+                "capture": cpu_seconds(processes["capture"]) - beginning.capture,
+                "apply": (cpu_seconds(processes["apply"]) - beginning.apply) * seen,
+                **{name: watch.cpu for name, watch in watches.items()},
+                "target": beginning.target.cpu * seen,
+            }
             peaks = {f"peak_{role}_mb": round(peak_mb(pid), 1) for role, pid in processes.items()}
         finally:
             datong.stop()
@@ -239,22 +245,31 @@ def _natively(run: Run, workload: Workload) -> dict[str, float]:
     }
 
 
-@dataclass(slots=True)
-class Applied:
-    """What the applier had cost, start-up and all, when the first rows were there."""
+class Beginning(threading.Thread):
+    """What starting up had cost: the capture when it had published something, the applier and the target when rows were seen there."""
 
-    datong: Replication
-    before: float = 0.0
+    def __init__(self, run: Run, datong: Replication) -> None:
+        super().__init__(daemon=True)
+        self._datong, self._redis, self._target = datong, run.redis, run.target
+        self._published = Keys(DEPLOYMENT).published(SOURCE)
+        with self._redis.connect() as client:
+            self._last = client.hget(self._published, "last")
+        self.capture = self.apply = 0.0
+        self.target = ProcessWatch(run.target.pid)
+
+    def run(self) -> None:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        with self._redis.connect() as client:
+            while client.hget(self._published, "last") == self._last and time.monotonic() < deadline:
+                time.sleep(0.01)
+        self.capture = self._cpu("capture")
 
     def first_seen(self) -> None:
-        self.before = cpu_seconds(self.datong.processes()["apply"])
+        self.apply = self._cpu("apply")
+        self.target = ProcessWatch(self._target.pid)
 
-
-def _watches(run: Run) -> dict[str, ProcessWatch]:
-    return {
-        name: ProcessWatch(server.pid)
-        for name, server in (("source", run.source), ("target", run.target), ("redis", run.redis))
-    }
+    def _cpu(self, role: str) -> float:
+        return cpu_seconds(self._datong.processes().get(role, 0))
 
 
 # -- at a steady pace, and at rest

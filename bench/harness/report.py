@@ -61,7 +61,7 @@ class Report:
         self.results.append(result)
         numbers = "  ".join(f"{name} {_shown(value)}" for name, value in result.numbers.items())
         words = f"skipped: {result.skipped}" if result.skipped else f"FAILED: {result.failed}" if result.failed else ""
-        print(f"{result.server:12}{result.workload:10}{result.subject:26}{numbers}{words}", file=sys.stderr, flush=True)
+        print(f"{result.server:24}{result.workload:10}{result.subject:26}{numbers}{words}", file=sys.stderr, flush=True)
 
     def text(self) -> str:
         """The machine, the versions, and one table per kind of number."""

@@ -16,6 +16,8 @@ from cdc.demo.servers import Redis
 from cdc.demo.servers.process import descendants, free_port, tail, wait_for
 from cdc.demo.service import Service, ServiceFailed
 
+DEPLOYMENT: Final = "bench"
+SOURCE: Final = "source"
 _READY_SECONDS: Final = 60.0
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
@@ -83,18 +85,18 @@ def _document(
 
     return {
         "version": 1,
-        "deployment": "bench",
+        "deployment": DEPLOYMENT,
         "redis": {"url": f"redis://{redis.admin_user}:${{BENCH_REDIS_PASSWORD}}@{redis.host}:{redis.port}/0"},
         "store": {"url": f"sqlite:///{folder / 'store.db'}"},
         "admin": {"listen": f"127.0.0.1:{port}", "token": "${BENCH_TOKEN}"},
-        "channels": {"source": {"url": url(source, "SOURCE")}, "target": {"url": url(target, "TARGET")}},
+        "channels": {SOURCE: {"url": url(source, "SOURCE")}, "target": {"url": url(target, "TARGET")}},
         "entities": {table: {"key": ["id"], "fields": FIELDS} for table in tables},
         "mappings": {
             f"{channel}.{table}": {
                 "channel": channel, "table": table, "entity": table, "direction": way, "columns": columns,
             }
             for table in tables
-            for channel, way in (("source", "capture"), ("target", "apply"))
+            for channel, way in ((SOURCE, "capture"), ("target", "apply"))
         },
     }  # fmt: skip
 
@@ -103,7 +105,7 @@ def _role(pid: int) -> str:
     words = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
     if "cdc.roles" in words:
         kind, channel = words[words.index("cdc.roles") + 1 :][:2]
-        return kind if channel == {"capture": "source", "apply": "target"}[kind] else f"{kind}_{channel}"
+        return kind if channel == {"capture": SOURCE, "apply": "target"}[kind] else f"{kind}_{channel}"
     return "admin" if "cdc.admin" in words else "supervisor"
 
 
