@@ -271,3 +271,16 @@ def test_a_kill_between_the_commit_and_the_hub_store_loses_no_link(make_world, p
     shop["b"].execute("UPDATE members SET nick = 'M7' WHERE nick = 'm7'")
     await_that(lambda: "M7" in shop.people("a"), timeout=60, message=lambda: str(shop.people("a")))
     assert len(shop.people("a")) == len(shop.people("b")) == 20
+
+
+def test_redis_flushed_in_the_middle_makes_nobody_twice(shop):
+    for n in range(10):
+        shop.order("a", f"A{n}", shop.member("a", mobile=f"136{n:08d}", nick=f"m{n}"))
+    shop.await_people({f"m{n}": (f"136{n:08d}", None, None) for n in range(10)}, timeout=60)
+    with shop.world.redis.connect() as client:
+        client.flushdb()
+    for n in range(10, 20):
+        shop.order("a", f"A{n}", shop.member("a", mobile=f"136{n:08d}", nick=f"m{n}"))
+    shop.await_people({f"m{n}": (f"136{n:08d}", None, None) for n in range(20)}, timeout=90)
+    shop.await_orders({f"A{n}": (f"m{n}", 1) for n in range(20)}, timeout=60)
+    assert json.loads(shop.world.command("identity", "conflicts", "--json", timeout=90).stdout) == []
