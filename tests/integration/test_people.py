@@ -284,3 +284,14 @@ def test_redis_flushed_in_the_middle_makes_nobody_twice(shop):
     shop.await_people({f"m{n}": (f"136{n:08d}", None, None) for n in range(20)}, timeout=90)
     shop.await_orders({f"A{n}": (f"m{n}", 1) for n in range(20)}, timeout=60)
     assert json.loads(shop.world.command("identity", "conflicts", "--json", timeout=90).stdout) == []
+
+
+def test_a_row_that_is_there_already_is_found_by_the_columns_of_match(make_world):
+    shop = Shop(make_world("mariadb_db", "postgresql_db", table=False))
+    shop.world.extra["mappings"]["b.members"]["match"] = ["mobile"]
+    key = shop.member("b", mobile="13800000009", nick="before")  # no capture has seen it
+    shop.world.start(ready=False)
+    shop.world.await_ready(90)
+    shop.order("a", "A1", shop.member("a", mobile="13800000009", nick="now"))
+    shop.await_orders({"A1": ("now", 1)}, timeout=60)
+    assert [row[0] for row in shop["b"].execute("SELECT id FROM members")] == [key]
