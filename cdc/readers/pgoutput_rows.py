@@ -18,11 +18,11 @@ from struct import Struct
 from struct import error as StructError  # noqa: N812 - a class with a name in lower case
 from typing import Any, Final, TypeAlias
 
-from cdc.readers.pgoutput import MESSAGE_AT, ProtocolError, Relation
+from cdc.readers.pgoutput import INSERT, MESSAGE_AT, UPDATE, ProtocolError, Relation
+from cdc.readers.pgoutput_runs import COLUMNS, Column, Row, RunDecoder, by_value
 from transforms.values import ABSENT, ChannelValue
 
 Decode: TypeAlias = Callable[[bytes], ChannelValue]
-Row: TypeAlias = tuple[ChannelValue, ...]
 
 _KEY_TUPLE: Final = ord("K")
 _OLD_TUPLE: Final = ord("O")
@@ -44,16 +44,18 @@ class Inline:
     """A decoder that generated code spells out instead of calling: `expression` of the bytes `x`, and what must hold of `v`.
 
     What it cannot take it answers with any ValueError or LookupError, or a check that is false: the careful decoder is asked then.
+    `column`: the same of many values, see `pgoutput_runs.COLUMNS`.
     """
 
-    __slots__ = ("check", "expression")
+    __slots__ = ("check", "column", "expression")
 
-    def __init__(self, expression: str, check: str = "") -> None:
+    def __init__(self, expression: str, check: str = "", column: Column | None = None) -> None:
         self.expression = expression
         self.check = check
+        self.column = column
 
 
-INLINE: Final[dict[str, Inline]] = {
+_INLINE: Final[dict[str, Inline]] = {
     **dict.fromkeys(("int2", "int4", "int8", "oid"), Inline("int(x)")),
     **dict.fromkeys(("float4", "float8"), Inline("float(x)")),
     **dict.fromkeys(("text", "varchar", "name", "citext"), Inline("x.decode()")),
@@ -63,6 +65,9 @@ INLINE: Final[dict[str, Inline]] = {
     "date": Inline("date(x.decode())", "len(x) == 10"),
     "timestamp": Inline("moment(x.decode())", "len(x) > 10 and v.tzinfo is None"),
     "timestamptz": Inline("moment(x.decode())", "len(x) > 10 and v.tzinfo is UTC"),
+}
+INLINE: Final[dict[str, Inline]] = {
+    name: Inline(said.expression, said.check, COLUMNS.get(name)) for name, said in _INLINE.items()
 }
 """By pg_type.typname of the base type."""
 
@@ -76,10 +81,12 @@ _NAMES: Final[dict[str, Any]] = {
 class RowDecoder:
     """Decodes the row messages of one layout of one relation; `at` is the place of the message's kind.
 
-    `inline` names, where known, how generated code spells a column's decoder out.
+    `inline` names, where known, how generated code spells a column's decoder out. `runs` decodes many messages of one kind at once.
     """
 
-    __slots__ = ("_decoders", "_fast_delete", "_fast_insert", "_fast_update", "_key_decoders", "_name", "_names")
+    __slots__ = (
+        "_decoders", "_fast_delete", "_fast_insert", "_fast_update", "_key_decoders", "_name", "_names", "runs",
+    )  # fmt: skip
 
     def __init__(
         self, relation: Relation, decoders: Sequence[Decode | None], inline: Sequence[Inline | None] | None = None
@@ -95,6 +102,15 @@ class RowDecoder:
         self._fast_insert = code.insert()
         self._fast_update = code.update()
         self._fast_delete = code.delete()
+        self.runs = RunDecoder(list(map(_column, decoders, inline or [None] * len(decoders))), self.row)
+
+    def row(self, kind: int, data: bytes, at: int = MESSAGE_AT) -> tuple[Row | None, Row | None]:
+        """Before and after, of a message of any of the three kinds."""
+        if kind == INSERT:
+            return None, self.insert(data, at)
+        if kind == UPDATE:
+            return self.update(data, at)
+        return self.delete(data, at), None
 
     def insert(self, data: bytes, at: int = MESSAGE_AT) -> Row:
         try:
@@ -281,6 +297,12 @@ class _Code:
         if like:
             return ["x = data[start:at]", f"if x == b{i}:", f"    {target} = {like}{i}", "else:", *_indented(lines)]
         return [f"b{i} = x = data[start:at]" if prefix == "o" else "x = data[start:at]", *lines]
+
+
+def _column(decode: Decode | None, inline: Inline | None) -> Column | None:
+    if decode is None:
+        return None
+    return by_value(decode) if inline is None or inline.column is None else inline.column
 
 
 def _indented(lines: Sequence[str]) -> list[str]:

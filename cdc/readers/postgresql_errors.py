@@ -6,6 +6,7 @@ transient: it is tried again, with its text where an operator sees it. No messag
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 import psycopg
@@ -13,6 +14,7 @@ from psycopg import sql
 
 from cdc.errors import DatongError, HaltError, TransientError
 from sinks.connections import Address
+from transforms.tables import Table
 
 RESYNC: Final = "what was written meanwhile cannot be read any more: run `datong resync` for this channel's mappings"
 
@@ -92,3 +94,38 @@ def stream_refused(error: psycopg.Error, address: Address, slot: str) -> DatongE
 
 def _said(error: psycopg.Error) -> str:
     return " ".join((error.diag.message_primary or str(error)).split())
+
+
+def without_key(table: Table, missing: Collection[str], place: str) -> HaltError:
+    """A row was changed of which the log does not say which it is."""
+    return HaltError(
+        "REPLICA_IDENTITY",
+        f"a row of {table} was changed or deleted at {place}, and the log does not say which: its replica identity leaves"
+        f" out {', '.join(sorted(missing))}",
+        f"run ALTER TABLE {quoted(table.schema, table.name)} REPLICA IDENTITY FULL; it holds for what is written from then on."
+        f" For what was written before, {RESYNC}",
+    )
+
+
+def truncated(table: Table, place: str) -> HaltError:
+    return HaltError(
+        "TRUNCATED",
+        f"table {table} was truncated at {place}, which is not replicated",
+        "say on_truncate: ignore in its mapping to go on from there, and empty or resync the other channels' tables",
+    )
+
+
+def unknown_message(kind: int, place: str) -> HaltError:
+    return HaltError(
+        "UNSUPPORTED_EVENT",
+        f"the stream holds a message of kind {chr(kind)!r} at {place}",
+        "this version of Datong does not know it: see the documentation of PostgreSQL versions",
+    )
+
+
+def unreadable(what: object, place: str) -> HaltError:
+    return HaltError(
+        "LOG_UNREADABLE",
+        f"{what} (at {place})",
+        "look whether something between us and the server changes the stream; report it if not",
+    )

@@ -13,7 +13,7 @@ from cdc.model import ApplyRecord, LogPart, ParkedKey, Position, RowChange
 from cdc.readers import Notice, Wanted
 from cdc.readers import pgoutput as pg
 from cdc.readers.pgoutput import lsn_text
-from cdc.readers.pgoutput_rows import Row
+from cdc.readers.pgoutput_runs import Row
 from cdc.readers.postgresql_records import (
     ProgressLine,
     is_of,

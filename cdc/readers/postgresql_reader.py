@@ -7,7 +7,6 @@ no further), I8 (a transaction comes in parts). It never makes a slot again that
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -61,7 +60,6 @@ class PostgreSQLReader:
         self._relations = Relations({**wanted.tables, **TABLES_OF_OURS}, self._catalog, self._notices, wanted.keys)
         self._stream: ReplicationStream | None = None
         self._transactions: Transactions | None = None
-        self._frames: Iterator[bytes] = iter(())
         self._failure: TransientError | HaltError | None = None
         self._patience = 2 * options.heartbeat_seconds
         self._fell_silent = False
@@ -132,20 +130,22 @@ class PostgreSQLReader:
 
     def _fill(self, stream: ReplicationStream, transactions: Transactions, deadline: float) -> bool:
         """Feed frames until the batch is full, time is up, or nothing more is there (then true)."""
+        frames: list[bytes] = []
         while True:
-            transactions.feed(self._frames)
+            transactions.feed(frames)
             if transactions.full:
                 return False
             if transactions.is_reading_back:
+                frames = []
                 if time.monotonic() < deadline:
                     continue
                 return False
             wait = 0.0 if transactions.has_parts else max(0.0, deadline - time.monotonic())
             frames = stream.receive(min(wait, self._patience))
-            self._frames = iter(frames)
             if frames:
                 if time.monotonic() < deadline or not transactions.has_parts:
                     continue
+                transactions.hold(frames)
                 return False
             if stream.silent_seconds >= self._patience:
                 # Twice as patient until we are past what there is now: a server that passes over a large transaction of
@@ -161,7 +161,6 @@ class PostgreSQLReader:
         transactions, self._transactions = self._transactions, None
         if transactions is not None:
             transactions.close()
-        self._frames = iter(())
         if stream is not None:
             stream.close()
 

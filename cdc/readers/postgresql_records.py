@@ -7,7 +7,7 @@ from typing import Final
 
 from cdc.model import ApplyRecord, ParkedKey, ProgressRow
 from cdc.readers.pgoutput import ProtocolError
-from cdc.readers.pgoutput_rows import Row
+from cdc.readers.pgoutput_runs import Row
 from cdc.readers.postgresql_relations import Layout
 from sinks.bookkeeping import LEASE_SOURCE, PARKED_TABLE, PROGRESS_COLUMNS, PROGRESS_TABLE, RecordText
 from transforms.values import ABSENT, ChannelValue

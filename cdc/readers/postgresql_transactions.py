@@ -14,17 +14,18 @@ as long as someone forgets them. So the server keeps them, as it does with every
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Final
 
 from cdc import sabotage
-from cdc.errors import HaltError
-from cdc.model import LogPart, Position, RowChange
+from cdc.model import LogPart, Position
 from cdc.readers import LogBatch, Notice, Wanted
 from cdc.readers import pgoutput as pg
 from cdc.readers.pgoutput import MESSAGE_AT, XID_SIZE, ProtocolError, lsn_text
-from cdc.readers.postgresql_errors import RESYNC, quoted
+from cdc.readers.postgresql_errors import truncated, unknown_message, unreadable, without_key
 from cdc.readers.postgresql_open import OpenTransaction
+from cdc.readers.postgresql_plain import OPS, Run, change, decoded_run, plain_keys
 from cdc.readers.postgresql_position import NativePosition
 from cdc.readers.postgresql_records import PARKED, PROGRESS
 from cdc.readers.postgresql_relations import Layout, Relations
@@ -32,10 +33,10 @@ from cdc.readers.postgresql_spool import Spool
 from cdc.readers.postgresql_values import NewLabelError
 from sinks.bookkeeping import MESSAGE_PREFIX
 
-_OPS: Final = (pg.INSERT, pg.UPDATE, pg.DELETE)
 _BATCH_ROWS: Final = 1_000
 _BATCH_BYTES: Final = 4 << 20
-_IN_BLOCK: Final = frozenset((*_OPS, pg.RELATION, pg.TYPE, pg.TRUNCATE, pg.MESSAGE, pg.ORIGIN))
+_IN_BLOCK: Final = frozenset((*OPS, pg.RELATION, pg.TYPE, pg.TRUNCATE, pg.MESSAGE, pg.ORIGIN))
+_WORTH: Final = 4  # frames: fewer are taken one by one
 _STEP: Final = 5_000  # messages of a streamed transaction that are read back before the caller is asked again
 
 
@@ -68,6 +69,8 @@ class Transactions:
         # By a message's kind and relation: rows of mapped tables, and while they are to be decoded the same, else none.
         self._plans: dict[bytes, tuple[Layout, int]] = {}
         self._plans_now: dict[bytes, tuple[Layout, int]] = {}
+        self._waiting: list[bytes] = []
+        self._next = 0  # the first of them that has not been taken
         self._parts: list[LogPart] = []
         self._batch_rows = 0
         self._batch_bytes = 0
@@ -109,29 +112,88 @@ class Transactions:
     def close(self) -> None:
         self._spool.close()
 
-    def feed(self, frames: Iterable[bytes]) -> None:
-        """Take frames until they end or the batch is full; first some of a streamed transaction that is being read back.
-
-        Raises HaltError with the place where what cannot be read is.
-        """
+    def feed(self, frames: Sequence[bytes] = ()) -> None:
+        """Take in frames until the batch is full; the next call goes on. Raises HaltError with the place of what cannot be read."""
+        self.hold(frames)
         try:
             if self._again is not None:
                 self._read_back()
-                if self._again is not None:
-                    return
-            for frame in frames:
-                plan = self._plans_now.get(frame[25:30])
-                if plan is None or frame[0] != pg.FRAME_DATA:
-                    self._take_in(frame)
-                else:
-                    self._on_wanted(plan, frame, MESSAGE_AT)
-                if self.full or self._again is not None:
-                    return
+            self._take_waiting()
         except ProtocolError as error:
-            raise HaltError(
-                "LOG_UNREADABLE", f"{error} (at {self._place()})",
-                "look whether something between us and the server changes the stream; report it if not",
-            ) from None  # fmt: skip
+            raise unreadable(error, self._place()) from None
+
+    def hold(self, frames: Sequence[bytes]) -> None:
+        """Keep frames for the next `feed`."""
+        if frames:
+            self._waiting = [*self._waiting[self._next :], *frames]
+            self._next = 0
+
+    def _take_waiting(self) -> None:
+        frames = self._waiting
+        singly = 0  # up to this frame they are taken one by one
+        while self._next < len(frames) and not self.full and self._again is None:
+            at = self._next
+            if at >= singly and not self._spool.in_block and (self._open is None or self._plans_now):
+                keys = plain_keys(frames, at, self._plans)
+                singly = at + len(keys)
+                if len(keys) >= _WORTH and self._take_run(frames[at:singly], keys):
+                    self._next = singly
+                    continue
+            self._next = at + 1
+            frame = frames[at]
+            plan = self._plans_now.get(frame[25:30])
+            if plan is None or frame[0] != pg.FRAME_DATA:
+                self._take_in(frame)
+            else:
+                self._on_wanted(plan, frame, MESSAGE_AT)
+
+    def _take_run(self, frames: list[bytes], keys: list[bytes]) -> bool:
+        """Take plain frames all at once; False, and nothing is taken, where that cannot be."""
+        if (self._open.size if self._open else 0) + sum(map(len, frames)) >= self._part_bytes:
+            return False  # a part's end may be among them
+        run = decoded_run(frames, keys, self._plans)
+        if run is None:
+            return False
+        at = 0
+        for border, following in pairwise((*run.borders, len(frames))):
+            if border < at:
+                continue
+            self._on_rows(run, at, border)
+            at = border + 1
+            if frames[border][MESSAGE_AT] == pg.COMMIT:
+                self._on_commit(pg.COMMIT, frames[border], MESSAGE_AT)
+            elif self._open is None and at < following < len(frames) and self._take_whole(run, border, following):
+                at = following + 1
+            else:
+                self._on_begin(pg.BEGIN, frames[border], MESSAGE_AT)
+        self._on_rows(run, at, len(frames))
+        return True
+
+    def _take_whole(self, run: Run, begin: int, commit: int) -> bool:
+        """Take the transaction from frame `begin` to `commit`, without an object of what is open; False where it is not as usual."""
+        part = run.part(begin, commit, self._at, self.reached) if commit - begin <= self._part_rows else None
+        if part is None:
+            return False
+        self._probe("reader.mid_tx")
+        self._add(part)
+        self.reached = part.resume.order
+        self._probe("reader.after_event")
+        return True
+
+    def _on_rows(self, run: Run, at: int, end: int) -> None:
+        """Rows of mapped tables, those of a run's frames [at, end)."""
+        if at == end:
+            return
+        opened = self._current()
+        while at < end:
+            if len(opened.rows) >= self._part_rows:
+                self._hand_out(opened, opened.index, self._at(opened.resume), last=False)
+            count = min(end - at, self._part_rows - len(opened.rows))
+            opened.rows += run.changes(at, at + count, opened.index)
+            opened.index += count
+            opened.size += sum(map(len, run.frames[at : at + count]))
+            at += count
+        self._saw_wanted(opened)
 
     def _take_in(self, frame: bytes) -> None:
         if frame[:1] == b"w":
@@ -154,11 +216,7 @@ class Transactions:
     def _known(self, kind: int) -> Callable[[int, bytes, int], None]:
         handler = self._handlers.get(kind)
         if handler is None:
-            raise HaltError(
-                "UNSUPPORTED_EVENT",
-                f"the stream holds a message of kind {chr(kind)!r} at {self._place()}",
-                "this version of Datong does not know it: see the documentation of PostgreSQL versions",
-            )
+            raise unknown_message(kind, self._place())
         return handler
 
     def take(self, *, caught_up: bool) -> LogBatch:
@@ -253,7 +311,7 @@ class Transactions:
 
     def _set_layout(self, oid: int, layout: Layout | None) -> None:
         self._layouts[oid] = layout
-        for kind in _OPS:
+        for kind in OPS:
             key = bytes((kind,)) + oid.to_bytes(4, "big")
             if layout is None or oid in self._progress or oid in self._parked or (layout.unkeyed and kind != pg.INSERT):
                 self._plans.pop(key, None)
@@ -281,17 +339,7 @@ class Transactions:
         elif opened.is_own:
             opened.echo_rows += 1
         else:
-            raise self._without_key(layout)
-
-    def _without_key(self, layout: Layout) -> HaltError:
-        table, missing = layout.table, ", ".join(sorted(layout.unkeyed))
-        return HaltError(
-            "REPLICA_IDENTITY",
-            f"a row of {table} was changed or deleted at {self._place()}, and the log does not say which: its replica identity leaves"
-            f" out {missing}",
-            f"run ALTER TABLE {quoted(table.schema, table.name)} REPLICA IDENTITY FULL; it holds for what is written from then on."
-            f" For what was written before, {RESYNC}",
-        )
+            raise without_key(layout.table, layout.unkeyed, self._place())
 
     def _on_wanted(self, plan: tuple[Layout, int], data: bytes, at: int) -> None:
         opened = self._open
@@ -303,11 +351,15 @@ class Transactions:
             self._hand_out(opened, index, self._at(opened.resume), last=False)
         while True:
             try:
-                opened.rows.append(_change(plan, index, data, at))
+                opened.rows.append(change(plan, index, data, at))
                 break
-            except NewLabelError:
+            except NewLabelError as error:
+                error.remember()
                 plan = self._renewed(plan[0]), plan[1]
         opened.size += len(data)
+        self._saw_wanted(opened)
+
+    def _saw_wanted(self, opened: OpenTransaction) -> None:
         if not opened.wanted_seen:
             opened.wanted_seen = True
             self._probe("reader.mid_tx")
@@ -319,7 +371,9 @@ class Transactions:
         return found
 
     def _hand_out(self, opened: OpenTransaction, end: int, resume: Position, *, last: bool) -> None:
-        part = opened.cut(end, resume, last=last)
+        self._add(opened.cut(end, resume, last=last))
+
+    def _add(self, part: LogPart) -> None:
         self._parts.append(part)
         self._batch_rows += len(part.rows) + 1
         self._batch_bytes += part.size
@@ -333,11 +387,7 @@ class Transactions:
                 continue
             table = layout.table
             if (table.schema, table.name) not in self._wanted.ignore_truncate:
-                raise HaltError(
-                    "TRUNCATED",
-                    f"table {table} was truncated at {lsn_text(place)}, which is not replicated",
-                    "say on_truncate: ignore in its mapping to go on from there, and empty or resync the other channels' tables",
-                )
+                raise truncated(table, lsn_text(place))
             text = f"table {table} was truncated at {lsn_text(place)}: not replicated"
             self._notices.append(Notice("truncate_seen", text, place))
 
@@ -348,13 +398,3 @@ class Transactions:
             opened.take_message(message)
             if opened.is_own:
                 self._plans_now = {}
-
-
-def _change(plan: tuple[Layout, int], index: int, data: bytes, at: int) -> RowChange:
-    layout, kind = plan
-    if kind == pg.INSERT:
-        return RowChange(layout.table, "insert", index, None, layout.rows.insert(data, at))
-    if kind == pg.UPDATE:
-        before, after = layout.rows.update(data, at)
-        return RowChange(layout.table, "update", index, before, after)
-    return RowChange(layout.table, "delete", index, layout.rows.delete(data, at), None)

@@ -146,14 +146,22 @@ locale), composites, geometric types, pg_lsn, xid and the reg types among them.
 
 
 class NewLabelError(Exception):
-    """An enum's value that the catalog did not know when it was asked."""
+    """An enum's value that the catalog did not know when it was asked; it is raised until `remember` was called."""
+
+    def __init__(self, seen: set[bytes], label: bytes) -> None:
+        super().__init__("a label that the catalog did not know")
+        self._seen = seen
+        self._label = label
+
+    def remember(self) -> None:
+        """It is a label, whatever the catalog says now: it was added lately, or renamed since."""
+        self._seen.add(self._label)
 
 
 def enum_decoder(labels: tuple[str, ...], seen: set[bytes]) -> Decode:
     """Decode an enum's label; one object per label.
 
-    A label that is neither in the catalog nor in `seen` is added to `seen` and raises NewLabelError, once: it was added
-    lately, or renamed since.
+    A label that is neither in the catalog nor in `seen` raises NewLabelError.
     """
     known: dict[bytes, str] = {label.encode(): label for label in labels}
 
@@ -161,8 +169,7 @@ def enum_decoder(labels: tuple[str, ...], seen: set[bytes]) -> Decode:
         label = known.get(text)
         if label is None:
             if text not in seen:
-                seen.add(text)
-                raise NewLabelError
+                raise NewLabelError(seen, text)
             return decode_text(text)
         return label
 
