@@ -64,28 +64,40 @@ class BatchMaker:
         """Raises HaltError where a mapping with `on_error: halt` meets a change that it would have to park."""
         batch = Batch()
         taken = batch.origins
+        reached: dict[str, Entry] = {}
+        written: dict[str, Entry] = {}
+        maps = self._encoder.maps
         for entry in entries:
-            progress = Progress(entry.order, entry.end, entry.last, entry.hlc)
-            batch.reached[entry.channel] = progress
-            if entry.is_heartbeat:
+            channel = entry.channel
+            reached[channel] = entry
+            if not entry.end:  # a heartbeat
                 continue
-            at = batch.written.get(entry.channel) or known.get(entry.channel)
+            at = written.get(channel) or known.get(channel)
             done = at.end if at is not None and at.order == entry.order else 0
-            batch.written[entry.channel] = progress
-            if entry.channel == IDENTITY_SOURCE:
+            written[channel] = entry
+            if channel == IDENTITY_SOURCE:
                 batch.decisions.append(decision_of(entry))
                 continue
+            layouts = entry.layouts
             for change in entry.changes:
                 if change.index >= done:
-                    layout = entry.layouts[change.layout]
-                    if self._encoder.mapping_of(layout) is not None:
+                    layout = layouts[change.layout]
+                    if layout.entity in maps:
                         taken.append((entry, layout, change))
+        batch.reached = {channel: _progress(entry) for channel, entry in reached.items()}
+        batch.written = {channel: _progress(entry) for channel, entry in written.items()}
         if self._planner is not None and any(self._planner.concerns(layout) for _, layout, _ in taken):
             return self._with_people(batch, self._planner)
         outcomes = self._encoder.encode_all([(layout, change) for _, layout, change in taken])
         counted = None
+        waiting, writes = bool(self._waiting), batch.writes
         for (entry, layout, change), outcome in zip(taken, outcomes, strict=True):
-            if self._add(batch, entry, layout, change, outcome) and entry.last and entry is not counted:
+            if waiting or batch.waiting or isinstance(outcome, RefusedValueError):
+                is_written = self._add(batch, entry, layout, change, outcome)
+            else:
+                writes += outcome
+                is_written = bool(outcome)
+            if is_written and entry is not counted and entry.last:
                 counted = entry
                 batch.transactions += 1
         return batch
@@ -149,6 +161,10 @@ class BatchMaker:
                 "mend the row or the table, or set on_error: park",
             )
         return parked_row(self._deployment, entry, layout, change, spec.entity.key, reason, error)
+
+
+def _progress(entry: Entry) -> Progress:
+    return Progress(entry.order, entry.end, entry.last, entry.hlc)
 
 
 def moves(known: Mapping[str, Progress], written: Mapping[str, Progress]) -> tuple[ProgressMove, ...]:

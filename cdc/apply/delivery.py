@@ -52,9 +52,10 @@ class Delivery:
         while moved and room > 0:
             moved = False
             for queue in self._queues.values():
-                while room > 0 and (group := self._next(queue, room, alone=not taken)):
-                    taken += group
-                    room -= sum(len(entry.changes) for entry in group)
+                held = queue.changes
+                while room > 0 and self._next(queue, room, taken):
+                    room -= held - queue.changes
+                    held = queue.changes
                     moved = True
         return taken
 
@@ -82,10 +83,21 @@ class Delivery:
             first = next(iter(self._queues))
             self._queues[first] = self._queues.pop(first)
 
-    def _next(self, queue: _Queue, room: int, *, alone: bool) -> list[Entry]:
-        """One transaction's parts from the front of a queue, if it is ready and fits."""
-        if not queue.entries or not self._ready(queue.entries[0][0]):
-            return []
+    def _next(self, queue: _Queue, room: int, taken: list[Entry]) -> bool:
+        """Take one transaction's parts from the front of a queue, if it is ready and fits."""
+        entries = queue.entries
+        if not entries:
+            return False
+        first, packed = entries[0]
+        if first.seen and not self._ready(first):
+            return False
+        if first.last and (len(first.changes) <= room or not taken):  # most transactions are one entry
+            entries.popleft()
+            taken.append(first)
+            queue.changes -= len(first.changes)
+            queue.size -= packed
+            self._fold(first)
+            return True
         count = changes = size = 0
         complete = False
         for entry, packed in queue.entries:
@@ -95,14 +107,17 @@ class Delivery:
             if entry.last or changes >= self._max_rows or size >= self._held_bytes:
                 complete = True
                 break
-        if not complete or (changes > room and not alone):
-            return []
-        group = [queue.entries.popleft()[0] for _ in range(count)]
+        if not complete or (changes > room and taken):
+            return False
+        taken += [entries.popleft()[0] for _ in range(count)]
         queue.changes -= changes
         queue.size -= size
-        last = group[-1]
-        self._folded[last.channel] = max(self._folded[last.channel], folded(last.order, last.end, complete=last.last))
-        return group
+        self._fold(taken[-1])
+        return True
+
+    def _fold(self, last: Entry) -> None:
+        order = folded(last.order, last.end, complete=last.last)
+        self._folded[last.channel] = max(self._folded[last.channel], order)
 
     def _ready(self, entry: Entry) -> bool:
         """Whether everything that its channel had seen has been delivered; a channel that is not a source does not count."""

@@ -5,7 +5,7 @@ Changes of one layout and operation are encoded together, column by column, wher
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from cdc.apply.write_plan import WritePlan
@@ -38,6 +38,11 @@ class Encoder:
         """The (first) mapping that writes this entity here; None: this channel does not map it, or has it disabled."""
         compiled = self._mappings.get(layout.entity)
         return None if compiled is None else compiled[0].spec
+
+    @property
+    def maps(self) -> Container[str]:
+        """The entities that are written here."""
+        return self._mappings
 
     @property
     def mappings(self) -> Mapping[str, CompiledMapping]:
