@@ -43,8 +43,8 @@ _KEY_FLAG: Final = 1
 _u16: Final = Struct(">H").unpack_from
 _u32: Final = Struct(">I").unpack_from
 _keepalive: Final = Struct(">xQqB").unpack_from
-_begin: Final = Struct(">xQqI").unpack_from
-_commit: Final = Struct(">xBQQq").unpack_from
+begin_fields: Final = Struct(">xQqI").unpack_from  # final LSN, microseconds since 2000, xid
+commit_fields: Final = Struct(">xBQQq").unpack_from  # flags, its LSN, its end's, microseconds since 2000
 _column_type: Final = Struct(">Ii").unpack_from
 _message: Final = Struct(">xBQ").unpack_from
 _stream_start: Final = Struct(">xIB").unpack_from
@@ -152,7 +152,7 @@ def message_kind(frame: bytes) -> int:
 
 def read_begin(data: bytes, at: int = MESSAGE_AT) -> Begin:
     try:
-        final_lsn, time, xid = _begin(data, at)
+        final_lsn, time, xid = begin_fields(data, at)
     except StructError:
         raise ProtocolError("a BEGIN message is cut short") from None
     return Begin(final_lsn, time + EPOCH_2000, xid)
@@ -160,7 +160,7 @@ def read_begin(data: bytes, at: int = MESSAGE_AT) -> Begin:
 
 def read_commit(data: bytes, at: int = MESSAGE_AT) -> Commit:
     try:
-        _flags, commit_lsn, end_lsn, time = _commit(data, at)
+        _flags, commit_lsn, end_lsn, time = commit_fields(data, at)
     except StructError:
         raise ProtocolError("a COMMIT message is cut short") from None
     return Commit(commit_lsn, end_lsn, time + EPOCH_2000)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, groupby, repeat
+from struct import error as StructError  # noqa: N812 - a class with a name in lower case
 from typing import Final, TypeAlias
 
 from cdc.model import LogPart, Op, Position, RowChange
 from cdc.readers import pgoutput as pg
-from cdc.readers.pgoutput import MESSAGE_AT, lsn_text
+from cdc.readers.pgoutput import MESSAGE_AT
 from cdc.readers.pgoutput_runs import Row
 from cdc.readers.postgresql_relations import Layout
 from cdc.readers.postgresql_values import NewLabelError
@@ -37,7 +38,9 @@ class Run:
         self._keys = keys
         self._decoded = decoded
         self._only = next(iter(decoded.values())) if len(decoded) == 1 else None
-        self.borders = [number for number, key in enumerate(keys) if key[0] in _BORDERS]
+        self.borders = (
+            [number for number, key in enumerate(keys) if key[0] in _BORDERS] if len(set(keys)) > len(decoded) else []
+        )
 
     def changes(self, start: int, end: int, index: int) -> Iterable[RowChange]:
         """The rows of the frames [start, end), of which the first is row `index` of its transaction.
@@ -63,18 +66,22 @@ class Run:
         if frames[commit][MESSAGE_AT] != pg.COMMIT:
             return None
         try:
-            order, committed_at, xid = pg.read_begin(frames[begin])
-            commit_lsn, end_lsn, _ = pg.read_commit(frames[commit])
-        except pg.ProtocolError:
+            order, committed_at, xid = pg.begin_fields(frames[begin], MESSAGE_AT)
+            _flags, commit_lsn, end_lsn, _time = pg.commit_fields(frames[commit], MESSAGE_AT)
+        except StructError:
             return None
         if order < after or commit_lsn != order or end_lsn <= order:
             return None
-        identity = str(xid)
-        rows = list(self.changes(begin + 1, commit, 0))
-        size = sum(map(len, frames[begin + 1 : commit]))
+        if commit == begin + 2 and self._only is not None:
+            table, op, old, new = self._only
+            rows = [RowChange(table, op, 0, next(old), next(new))]
+            size = len(frames[begin + 1])
+        else:
+            rows = list(self.changes(begin + 1, commit, 0))
+            size = sum(map(len, frames[begin + 1 : commit]))
         return LogPart(
-            order, 0, len(rows), True, committed_at, identity, f"{identity}/{lsn_text(order)}", resume(end_lsn), rows, None, 0,
-            (), size,
+            order, 0, len(rows), True, committed_at + pg.EPOCH_2000, str(xid), f"{xid}/{order >> 32:X}/{order & 0xFFFFFFFF:X}",
+            resume(end_lsn), rows, None, 0, (), size,
         )  # fmt: skip
 
 

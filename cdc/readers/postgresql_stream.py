@@ -27,7 +27,7 @@ from sinks.connections import Address, connect_postgresql
 _CHUNK_FRAMES: Final = 500
 _CHUNK_BYTES: Final = 1 << 20
 _FLOW_FRAMES: Final = 8
-_BREATH: Final = 0.0003  # seconds
+_BREATH: Final = 0.001  # seconds
 _ANSWER_SECONDS: Final = 10.0
 _LONGEST_WAIT: Final = 0.5  # of one look at the socket: frames may be in libpq's buffer without it
 _MICROSECONDS: Final = 1_000_000

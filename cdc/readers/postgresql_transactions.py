@@ -158,7 +158,8 @@ class Transactions:
         for border, following in pairwise((*run.borders, len(frames))):
             if border < at:
                 continue
-            self._on_rows(run, at, border)
+            if at < border:
+                self._on_rows(run, at, border)
             at = border + 1
             if frames[border][MESSAGE_AT] == pg.COMMIT:
                 self._on_commit(pg.COMMIT, frames[border], MESSAGE_AT)
@@ -166,7 +167,8 @@ class Transactions:
                 at = following + 1
             else:
                 self._on_begin(pg.BEGIN, frames[border], MESSAGE_AT)
-        self._on_rows(run, at, len(frames))
+        if at < len(frames):
+            self._on_rows(run, at, len(frames))
         return True
 
     def _take_whole(self, run: Run, begin: int, commit: int) -> bool:
@@ -182,8 +184,6 @@ class Transactions:
 
     def _on_rows(self, run: Run, at: int, end: int) -> None:
         """Rows of mapped tables, those of a run's frames [at, end)."""
-        if at == end:
-            return
         opened = self._current()
         while at < end:
             if len(opened.rows) >= self._part_rows:
