@@ -236,12 +236,13 @@ def _natively(run: Run, workload: Workload) -> dict[str, float]:
         native.start()
         try:
             timing = target.time(_table(workload), workload, began, _PATIENCE_SECONDS, native.wrong)
+            costs = {f"cpu_{name}_us": round(watch.cpu / workload.rows * 1e6, 1) for name, watch in watches.items()}
         finally:
             native.stop()
         target.check(_table(workload), workload)
     return {
         "rows_per_second": round(timing.rows / timing.seconds, 1),
-        **{f"cpu_{name}_us": round(watch.cpu / workload.rows * 1e6, 1) for name, watch in watches.items()},
+        **costs,
     }
 
 

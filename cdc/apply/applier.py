@@ -37,7 +37,7 @@ from transforms.tables import Engine
 POLL_SECONDS: Final = 0.2
 PROGRESS_SECONDS: Final = 1.0
 READ_ENTRIES: Final = 32
-READ_BYTES: Final = 1 << 20  # at once, as far as can be told before: in memory an entry is about ten times what it is packed
+READ_BYTES: Final = 1 << 20  # at once, by the size of those before: in memory an entry is many times its packed size
 MOST_READS: Final = 32
 NOTHING: Final[Mapping[str, Progress]] = MappingProxyType({})
 
