@@ -11,6 +11,7 @@ import struct
 import uuid
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 MALFORMED: Final = (struct.error, IndexError, ValueError, OverflowError, zlib.error, RecursionError)
@@ -124,7 +125,12 @@ def gtid(body: bytes) -> Gtid:
     committed_at = 0
     if len(body) >= 49 and body[25] == 2:  # logical timestamps follow, then (8.0) the commit times
         committed_at = int.from_bytes(body[42:49], "little") & _TIMESTAMP_MASK
-    return Gtid(str(uuid.UUID(bytes=origin)), number, committed_at)
+    return Gtid(_uuid_text(origin), number, committed_at)
+
+
+@lru_cache(maxsize=1024)
+def _uuid_text(octets: bytes) -> str:
+    return str(uuid.UUID(bytes=octets))
 
 
 def tagged_gtid(body: bytes) -> Gtid:
@@ -170,6 +176,11 @@ def mariadb_gtid(body: bytes) -> tuple[int, int, int]:
     """Sequence number, domain, flags; the server's id stands in the event's header."""
     sequence, domain, flags = _mariadb_gtid(body)
     return sequence, domain, flags
+
+
+def query_thread(body: bytes) -> int:
+    """The thread id of a QUERY whose rest is known."""
+    return int.from_bytes(body[:4], "little")
 
 
 def query(body: bytes, *, compressed: bool = False) -> Query:

@@ -214,12 +214,16 @@ class MySQLReader:
         stream.deadline = deadline
         until_clock = _EVENTS_BETWEEN_CLOCKS
         parts, handed_out = transactions.parts, 0
-        done, take = parts.done, transactions.event
+        done, actions = parts.done, transactions.actions
         try:
             for event in self._events:
                 if event is None:
                     return not transactions.is_reading_again
-                take(*event)
+                body, place = event
+                action = actions.get(place.kind)
+                if action is None:
+                    transactions.unsupported(place)
+                action(body, place)
                 if len(done) != handed_out:
                     handed_out = len(done)
                     if parts.rows >= _BATCH_ROWS or parts.size >= _BATCH_BYTES:

@@ -19,6 +19,7 @@ from cdc.readers.binlog_payload import drop_pages, inner_events
 from cdc.readers.binlog_stream import LARGEST_SHORT_OFFSET, RawEvent
 
 _CHECKSUM_SIZE: Final = 4
+_LEAST_SIZE: Final = events.HEADER_SIZE + _CHECKSUM_SIZE
 _FILE_HEADS: Final = (events.FORMAT_DESCRIPTION, events.PREVIOUS_GTIDS, events.GTID_LIST, events.START_ENCRYPTION)
 _header: Final = struct.Struct("<IBIIIH").unpack_from
 _NEVER_INSIDE: Final = frozenset({
@@ -64,22 +65,34 @@ class LogEvents:
             if event is None:
                 yield None
                 continue
+            view, start, end = event
+            if self._checksummed and end - start >= _LEAST_SIZE:
+                # What `_place` and `body` do, without their questions: most events are of these kinds, early in a file.
+                timestamp, kind, server_id, size, low, flags = _header(view, start)
+                if (
+                    kind in _PLAIN
+                    and low > self.offset
+                    and size == end - start <= low
+                    and not flags & events.ARTIFICIAL
+                ):
+                    end -= _CHECKSUM_SIZE
+                    if zlib.crc32(view[start:end]) != _checksum(view, end)[0]:
+                        raise ValueError("checksum")
+                    yield (
+                        view[start + events.HEADER_SIZE : end].tobytes(),
+                        EventPlace(kind, timestamp, server_id, self.file, low - size, low, size),
+                    )
+                    if self._inserted is not None:
+                        yield from self._take_inserted()
+                    self.offset = low
+                    continue
             place = self._place(*event)
-            if self._checksummed and place.kind in _PLAIN:
-                # What `body` does, without its questions: most events are of these kinds.
-                view, start, end = event
-                end -= _CHECKSUM_SIZE
-                if zlib.crc32(view[start:end]) != _checksum(view, end)[0]:
-                    raise ValueError("checksum")
-                yield view[start + events.HEADER_SIZE : end].tobytes(), place
-            elif place.kind == events.TRANSACTION_PAYLOAD:
+            if place.kind == events.TRANSACTION_PAYLOAD:
                 yield from self._inner(self._payload(*event), place)
             else:
                 body = self.body(*event)
                 yield body, place
-            while self._inserted is not None:
-                inserted, self._inserted = self._inserted, None
-                yield from inserted
+            yield from self._take_inserted()
             self.offset = place.end
             if place.kind == events.ROTATE:
                 self.file, self.offset = events.rotate(body)
@@ -87,6 +100,11 @@ class LogEvents:
     def insert(self, read_again: Iterator[PlacedEvent | None]) -> None:
         """These come next, in the stead of the event that was handed out last; None among them: nothing more is there yet."""
         self._inserted = read_again
+
+    def _take_inserted(self) -> Iterator[PlacedEvent | None]:
+        while self._inserted is not None:
+            inserted, self._inserted = self._inserted, None
+            yield from inserted
 
     @staticmethod
     def _inner(body: memoryview, place: EventPlace) -> Iterator[PlacedEvent]:
@@ -139,11 +157,7 @@ class LogEvents:
         if size != end - start:
             raise ValueError("an event's size is not its packet's")
         before = after = self.offset
-        if low > after and kind in _PLAIN and not flags & events.ARTIFICIAL:  # within the first 4 GiB of a file
-            before, after = low - size, low
-            if before < 0:
-                raise ValueError("an event before the start of its file")
-        elif kind in _FILE_HEADS:
+        if kind in _FILE_HEADS:
             # A dump that searches by GTID sends them from the file's start, wherever it goes on after them.
             after = max(self.offset, low)
         elif low and not flags & events.ARTIFICIAL and kind not in (events.HEARTBEAT, events.HEARTBEAT_2):

@@ -125,7 +125,8 @@ class Parts:
     def _wanted_rows(
         self, opened: OpenTransaction, layout: Layout, kind: int, header: events.RowsHeader, body: bytes
     ) -> None:
-        settle_record(opened)
+        if opened.record_rows is not None:
+            settle_record(opened)
         if opened.record is not None:
             self._count(opened, layout.count(kind, header, body), echo=True)
             return
@@ -204,7 +205,8 @@ class Parts:
         return True
 
     def _hand_out(self, opened: OpenTransaction, resume: Position, *, last: bool) -> None:
-        settle_record(opened)
+        if opened.record_rows is not None:
+            settle_record(opened)
         self.done.append(
             LogPart(
                 order=opened.order,

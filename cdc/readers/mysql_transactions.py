@@ -28,6 +28,7 @@ from cdc.readers.mysql_statements import notices
 from cdc.readers.mysql_xa import PreparedTransactions, xid_of
 
 _XA_VERB: Final = 40
+_QUERY_REST: Final = 8  # of a QUERY's body: behind the thread's id and how long it took
 
 
 class Transactions:
@@ -63,6 +64,7 @@ class Transactions:
         self._open: OpenTransaction | None = None
         self._boundary = (file, offset)
         self._held = held
+        self._begin_rest: bytes | None = None  # of the last BEGIN: the next one is most often the same
         self._may_repeat = held is not None
         self._prepared = PreparedTransactions(prepared)
         self._read_again = read_again
@@ -70,7 +72,7 @@ class Transactions:
         writer.set_prepared(self._prepared.text)
         self.parts = Parts(wanted, self._beginning)
         self.notices: list[Notice] = []
-        self._actions: dict[int, Callable[[bytes, EventPlace], None]] = {
+        self.actions: dict[int, Callable[[bytes, EventPlace], None]] = {
             events.TABLE_MAP: self._table_map,
             events.QUERY: self._query,
             events.QUERY_COMPRESSED: self._query,
@@ -105,9 +107,9 @@ class Transactions:
 
     def event(self, body: bytes, place: EventPlace) -> None:
         """Raises HaltError, or one of MALFORMED where the bytes are not what they should be."""
-        action = self._actions.get(place.kind)
+        action = self.actions.get(place.kind)
         if action is None:
-            self._unsupported(place, events.NAMES.get(place.kind, f"of type {place.kind}"))
+            self.unsupported(place)
         action(body, place)
 
     # Where a transaction starts
@@ -208,7 +210,8 @@ class Transactions:
         self._finish(self._open, place)
 
     def _finish(self, opened: OpenTransaction, place: EventPlace) -> None:
-        settle_record(opened)
+        if opened.record_rows is not None:
+            settle_record(opened)
         if opened.gtid and not opened.passed:
             self._gtids.add(*opened.gtid)
         self._boundary, self._held = (place.file, place.end), None
@@ -218,8 +221,13 @@ class Transactions:
         self._probe("reader.after_event")
 
     def _query(self, body: bytes, place: EventPlace) -> None:
+        if body[_QUERY_REST:] == self._begin_rest:
+            self._begin(events.query_thread(body), place)
+            return
         found = events.query(body, compressed=place.kind == events.QUERY_COMPRESSED)
         if found.text == b"BEGIN":
+            if place.kind == events.QUERY:
+                self._begin_rest = body[_QUERY_REST:]
             self._begin(found.thread_id, place)
             return
         text = found.text.decode("utf-8", "replace")
@@ -347,6 +355,10 @@ class Transactions:
 
     def _outside(self, place: EventPlace) -> NoReturn:
         self._unsupported(place, f"of type {place.kind} outside a transaction")
+
+    def unsupported(self, place: EventPlace) -> NoReturn:
+        """An event of a kind that has no action."""
+        self._unsupported(place, events.NAMES.get(place.kind, f"of type {place.kind}"))
 
     def _unsupported(self, place: EventPlace, what: str) -> NoReturn:
         raise HaltError("UNSUPPORTED_EVENT", f"event {what} at {place.file}:{place.start} cannot be read", RESYNC)
