@@ -216,8 +216,11 @@ def test_a_failover_keeps_holes_tags_domains_and_what_is_prepared(own_server: My
 
 
 def count(db: MySQLDatabase) -> int:
-    if not db.execute("SELECT 1 FROM information_schema.tables WHERE table_schema = %s AND table_name = 't'", db.name):
-        return 0
+    with db.server.connect() as connection, connection.cursor() as cursor:  # the database itself comes by replication
+        if not cursor.execute(
+            "SELECT 1 FROM information_schema.tables WHERE table_schema = %s AND table_name = 't'", (db.name,)
+        ):
+            return 0
     return int(str(db.execute("SELECT COUNT(*) FROM t")[0][0]))
 
 

@@ -219,7 +219,7 @@ def test_what_refers_to_somebody_unknown_waits_and_a_merge_moves_it_and_an_undo_
     assert waiting["reason"] == "missing_reference"
     shop.member("b", mobile="+86 138 0000 0009", nick="old")
     shop.await_orders({"A0": ("old", 1)})
-    assert shop.parked()["b"] == 0
+    await_that(lambda: shop.parked()["b"] == 0)
 
     one = shop.member("a", mobile="13800000001", nick="one")
     two = shop.member("a", wx="o2", nick="two")

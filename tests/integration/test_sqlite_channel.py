@@ -81,8 +81,10 @@ def test_a_file_that_is_locked_is_waited_for(reporting, sqlite_db):
 
 def test_doctor_names_what_is_wrong_with_the_file(reporting, sqlite_db):
     world = reporting
-    world.write_configuration()
-    assert world.command("doctor").returncode == 0
+    world.start()  # it makes what is missing in the databases
+    assert world.stop() == 0
+    told = world.command("doctor")
+    assert told.returncode == 0, told.stdout + told.stderr
     sqlite_db.execute("ALTER TABLE t RENAME COLUMN note TO memo")
     told = world.command("doctor")
     assert told.returncode == 1
