@@ -91,7 +91,11 @@ class MySQLGtids:
         return f"{self._others},{shown}" if self._others else shown
 
     def _show(self, origin: str) -> str:
-        spans = ":".join(str(a) if a == b else f"{a}-{b}" for a, b in self._intervals[origin])
+        intervals = self._intervals[origin]
+        if len(intervals) == 1:  # without holes, as most are
+            first, last = intervals[0]
+            return f"{origin}:{first}" if first == last else f"{origin}:{first}-{last}"
+        spans = ":".join(str(a) if a == b else f"{a}-{b}" for a, b in intervals)
         return f"{origin}:{spans}"
 
     def encode(self) -> bytes:

@@ -190,7 +190,7 @@ class Parts:
 
     def end(self, opened: OpenTransaction, resume: Position) -> None:
         """The transaction is whole: hand out its last part, where it has anything to say."""
-        if opened.has_news or opened.resume is not None:
+        if opened.rows or opened.resume is not None or opened.has_news:
             self._hand_out(opened, resume, last=True)
 
     @staticmethod

@@ -215,7 +215,7 @@ class Transactions:
         if opened.gtid and not opened.passed:
             self._gtids.add(*opened.gtid)
         self._boundary, self._held = (place.file, place.end), None
-        if opened.has_news or opened.resume is not None:
+        if opened.rows or opened.resume is not None or opened.has_news:
             self.parts.end(opened, self.boundary)
         self._open = None
         self._probe("reader.after_event")
