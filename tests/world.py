@@ -161,7 +161,7 @@ class World:
         if ready:
             self.await_ready()
 
-    def await_ready(self, timeout: float = 30) -> None:
+    def await_ready(self, timeout: float = 60) -> None:
         await_that(
             lambda: self.readiness()[0] == 200,
             timeout=timeout,
