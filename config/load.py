@@ -64,7 +64,7 @@ def parse(text: str, environment: Mapping[str, str]) -> Configuration:
     # An unset variable is one problem, not also a wrong value at the same place.
     problems += [problem for problem in schema_problems if problem.path not in broken]
     if document is not None:
-        problems += [problem for problem in check(document, Names.of(filled)) if problem.path not in broken]
+        problems += [problem for problem in check(document, Names.of(filled)) if not _is_in(problem.path, broken)]
     if problems or document is None:
         raise ConfigurationRefused(list(dict.fromkeys(problems)), interpolation.problems, interpolation.files)
     specs = [mapping_spec(name, mapping, document) for name, mapping in document.mappings.items()]
@@ -75,6 +75,11 @@ def parse(text: str, environment: Mapping[str, str]) -> Configuration:
         frozenset(interpolation.files),
         frozenset(_secrets(document, interpolation)),
     )
+
+
+def _is_in(path: str, broken: Iterable[str]) -> bool:
+    """Whether what a path leads to is broken, or holds a transform's parameter that is."""
+    return any(path == place or place.startswith(f"{path}.transforms[") for place in broken)
 
 
 def _secrets(document: Document, interpolation: Interpolation) -> set[str]:
@@ -142,17 +147,19 @@ def _problem(found: Any, raw: dict[Any, Any]) -> Problem:
     if loc and loc[-1] == "[key]":
         name = str(loc[-2])
         return Problem(_path(loc[:-1]), f"'{name}' is not a name that is allowed here (letters, digits, _ and -)")
-    path = _path(_real(loc, raw))
+    real = _real(loc, raw, is_missing=found["type"] == "missing")
+    path = _path(real)
     kind, context = found["type"], found.get("ctx", {})
     match kind:
         case "extra_forbidden":
-            return Problem(path, f"unknown key '{loc[-1]}'{did_you_mean(str(loc[-1]), _known_keys(loc))}")
+            return Problem(path, f"unknown key '{loc[-1]}'{did_you_mean(str(loc[-1]), _known_keys(real))}")
         case "missing":
             return Problem(path, "is missing")
         case "literal_error":
             expected = str(context["expected"])
             hint = did_you_mean(str(found["input"]), _QUOTED.findall(expected))
-            return Problem(path, f"must be {expected}{hint}")
+            other = " or {set: {column: value}}" if "[word]" in loc else ""
+            return Problem(path, f"must be {expected}{other}{hint}")
         case "value_error":
             return Problem(path, str(context["error"]))
         case "string_pattern_mismatch":
@@ -166,12 +173,12 @@ def _problem(found: Any, raw: dict[Any, Any]) -> Problem:
     return Problem(path, str(found["msg"])[:1].lower() + str(found["msg"])[1:])
 
 
-def _real(loc: tuple[int | str, ...], raw: Any) -> tuple[int | str, ...]:
-    """Leave out what pydantic adds to a place: the names of the alternatives that it tried."""
+def _real(loc: tuple[int | str, ...], raw: Any, *, is_missing: bool) -> tuple[int | str, ...]:
+    """Leave out what pydantic adds to a place: the names of the alternatives that it tried. The last part may be missing."""
     real: list[int | str] = []
     place = raw
     for at, key in enumerate(loc):
-        if isinstance(place, dict) and (key in place or at == len(loc) - 1):
+        if isinstance(place, dict) and (key in place or (is_missing and at == len(loc) - 1)):
             real.append(key)
             place = place.get(key)
         elif isinstance(place, list) and isinstance(key, int):

@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SecretStr,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from config.values import (
     DatabaseUrl,
@@ -27,7 +37,22 @@ from config.values import (
 from transforms.specs import Direction, EntitySpec, FieldTypeName, IdentifierKind, MappingSpec
 from transforms.tables import Engine
 
-Scalar = bool | int | float | str | None
+
+def _plain_value(written: object) -> object:
+    if written is None or isinstance(written, bool | int | float | str):
+        return written
+    raise ValueError("must be a plain value: a text, a number, true, false or null")
+
+
+def _step(written: object) -> object:
+    one = isinstance(written, dict) and len(written) == 1 and isinstance(next(iter(written)), str)
+    if one or isinstance(written, str):
+        return written
+    raise ValueError("each transform is a name, or one name with its parameter ({suffix: 元})")
+
+
+Scalar = Annotated[bool | int | float | str | None, BeforeValidator(_plain_value)]
+TransformStep = Annotated[str | dict[str, Any], BeforeValidator(_step)]
 ServiceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 EntityName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 FieldName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
@@ -234,23 +259,22 @@ class ColumnConfig(Section):
     """A column's field and the transforms on the way there. `column: field` is the short form."""
 
     field: str
-    transforms: list[str | dict[str, Any]] = Field(default=[], repr=False)  # parameters may hold keys (I9)
+    transforms: list[TransformStep] = Field(default=[], repr=False)  # parameters may hold keys (I9)
 
     @model_validator(mode="before")
     @classmethod
     def _short(cls, written: object) -> object:
         return {"field": written} if isinstance(written, str) else written
 
-    @field_validator("transforms")
-    @classmethod
-    def _one_each(cls, written: list[str | dict[str, Any]]) -> list[str | dict[str, Any]]:
-        if any(isinstance(step, dict) and len(step) != 1 for step in written):
-            raise ValueError("each transform is a name, or one name with its parameter ({suffix: 元})")
-        return written
-
 
 class SetValues(Section):
     set: dict[ColumnName, Scalar] = Field(min_length=1)
+
+
+OnDelete = Annotated[
+    Annotated[Literal["propagate", "ignore"], Tag("[word]")] | Annotated[SetValues, Tag("[set]")],
+    Discriminator(lambda written: "[set]" if isinstance(written, dict | SetValues) else "[word]"),
+]
 
 
 class MappingConfig(Section):
@@ -269,7 +293,7 @@ class MappingConfig(Section):
     columns: dict[ColumnName, ColumnConfig] = Field(min_length=1)
     on_insert: dict[ColumnName, Scalar] = {}
     where: dict[ColumnName, Scalar] = {}
-    on_delete: Literal["propagate", "ignore"] | SetValues = "propagate"
+    on_delete: OnDelete = "propagate"
     on_error: Literal["park", "halt"] = "park"
     on_truncate: Literal["halt", "ignore"] = "halt"
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from config.models import Document, MappingConfig, SetValues
+from config.models import Document, EntityConfig, MappingConfig, SetValues
 from transforms.compiled import Problem
 
 
 def check_rules(document: Document) -> Iterator[Problem]:
     for name, mapping in document.mappings.items():
-        yield from _constants(f"mappings.{name}", mapping)
+        yield from _constants(f"mappings.{name}", mapping, document.entities.get(mapping.entity))
         yield from _counters(f"mappings.{name}", mapping, document)
     yield from _shared(document)
 
@@ -34,7 +34,8 @@ def routed_fields(document: Document, entity: str) -> frozenset[str]:
     )
 
 
-def _constants(path: str, mapping: MappingConfig) -> Iterator[Problem]:
+def _constants(path: str, mapping: MappingConfig, entity: EntityConfig | None) -> Iterator[Problem]:
+    keys = {*(mapping.key or ()), *(c for c, to in mapping.columns.items() if entity and to.field in entity.key)}
     for column in mapping.on_insert:
         if column in mapping.columns:
             field = mapping.columns[column].field
@@ -42,7 +43,7 @@ def _constants(path: str, mapping: MappingConfig) -> Iterator[Problem]:
         elif column in mapping.where:
             yield Problem(f"{path}.on_insert.{column}", "is in where, whose value is written already")
     for column in deleted(mapping):
-        if column in (mapping.key or ()):
+        if column in keys:
             yield Problem(f"{path}.on_delete.set.{column}", "is a column of the key, which names the row")
     overlap = [c for c, value in deleted(mapping).items() if c in mapping.where and _same(mapping.where[c], value)]
     if overlap and len(overlap) == len(deleted(mapping)):

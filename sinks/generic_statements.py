@@ -75,7 +75,10 @@ class GenericPlan:
             self._encoder(column)
         found = sa.and_(
             *(self._columns[name] == _bound(f"{_KEY}{number}") for number, name in enumerate(write.key_columns)),
-            *(self._columns[name] == _bound(f"{_ONLY}{number}") for number, name in enumerate(only)),
+            *(
+                self._columns[name].is_(None) if value is None else self._columns[name] == _bound(f"{_ONLY}{number}")
+                for number, (name, value) in enumerate(write.only)
+            ),
         )
         if write.op == "delete":
             return self._core.delete().where(found), None

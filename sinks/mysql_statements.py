@@ -139,8 +139,10 @@ class TablePlan:
         """`a` = 1 AND `b` = 2: finds the row as it is before the write."""
         columns = (*write.key_columns, *(column for column, _ in write.only))
         literals = self.literals(write, columns, (*write.key, *(value for _, value in write.only)))
+        nulls = {column for column, value in write.only if value is None}
         return " AND ".join(
-            f"{quote_name(column)} = {literal}" for column, literal in zip(columns, literals, strict=True)
+            f"{quote_name(column)} {'IS NULL' if column in nulls else f'= {literal}'}"
+            for column, literal in zip(columns, literals, strict=True)
         )
 
 

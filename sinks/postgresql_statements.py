@@ -72,7 +72,7 @@ class TablePlan:
     def shape(self, write: RowWrite) -> Shape:
         """The statement for writes like this one."""
         only, fresh = (tuple(column for column, _ in pairs) for pairs in (write.only, write.fresh))
-        name = (write.op, write.key_columns, write.columns, write.deltas, only, fresh)
+        name = (write.op, write.key_columns, write.columns, write.deltas, only, _nulls(write), fresh)
         shape = self._shapes.get(name)
         if shape is None:
             shape = self._shapes[name] = _MAKERS[write.op](self, write, only, fresh)
@@ -177,6 +177,18 @@ def other_row(plan: TablePlan, write: RowWrite, columns: Sequence[str]) -> Query
     return Query(sql, f"lookup in {plan.table}", arrays)
 
 
+def _nulls(write: RowWrite) -> frozenset[str]:
+    """The columns that must hold NULL in the row that is meant."""
+    return frozenset(column for column, value in write.only if value is None)
+
+
+def _found(keys: Sequence[tuple[str, str]], nulls: frozenset[str]) -> str:
+    """Only `=` can use an index; it finds no NULL."""
+    return " AND ".join(
+        f"t.{quote_name(column)} {'IS NULL' if column in nulls else f'= v.{alias}'}" for column, alias in keys
+    )
+
+
 def _insert(plan: TablePlan, write: RowWrite, only: tuple[str, ...], fresh: tuple[str, ...]) -> Shape:
     key, own = write.key_columns, write.columns
     columns = (*own, *fresh)
@@ -187,7 +199,9 @@ def _insert(plan: TablePlan, write: RowWrite, only: tuple[str, ...], fresh: tupl
         changes = ", ".join(f"{quote_name(column)} = excluded.{quote_name(column)}" for column in others)
         old = ", ".join(f"t.{quote_name(column)}" for column in others)
         new = ", ".join(f"excluded.{quote_name(column)}" for column in others)
-        ours = "".join(f"t.{quote_name(column)} = excluded.{quote_name(column)} AND " for column in only)
+        ours = "".join(
+            f"t.{quote_name(column)} IS NOT DISTINCT FROM excluded.{quote_name(column)} AND " for column in only
+        )
         action = f"UPDATE SET {changes} WHERE {ours}record_image_ne(ROW({old}), ROW({new}))"
     else:
         action = "NOTHING"
@@ -215,7 +229,7 @@ def _update(plan: TablePlan, write: RowWrite, only: tuple[str, ...], _fresh: tup
     keys = [(column, f"k{number}") for number, column in enumerate(key)]
     values = [(column, f"c{number}") for number, column in enumerate(columns)]
     source = _source(plan, [*keys, *values], numbered=True)
-    found = " AND ".join(f"t.{quote_name(column)} = v.{alias}" for column, alias in keys)
+    found = _found(keys, _nulls(write))
     changes, old, new, added = [], [], [], []
     for number, (column, alias) in enumerate(values):
         name = quote_name(column)
@@ -241,7 +255,7 @@ def _delete(plan: TablePlan, write: RowWrite, only: tuple[str, ...], _fresh: tup
     key = (*write.key_columns, *only)
     keys = [(column, f"k{number}") for number, column in enumerate(key)]
     source = _source(plan, keys, numbered=False)
-    found = " AND ".join(f"t.{quote_name(column)} = v.{alias}" for column, alias in keys)
+    found = _found(keys, _nulls(write))
     return Shape(
         f"DELETE FROM {plan.name} AS t USING {source} WHERE {found}",
         f"SELECT 1 FROM {source} JOIN {plan.name} AS t ON {found} LIMIT 1",

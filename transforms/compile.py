@@ -92,12 +92,6 @@ def _rules(
         made, wrong = constants(written, table, writes=writes)
         found[name] = {constant.column: constant for constant in made}
         problems.extend(Problem(f"{path}.{at}.{column}", message) for column, message in wrong)
-    if apply:
-        problems.extend(
-            Problem(f"{path}.where.{name}", "null finds no row when changes arrive: use a value, or direction capture")
-            for name, constant in found["where"].items()
-            if constant.value is None
-        )
     alive: dict[str, Constant] = {}
     for name, constant in found["deleted"].items():
         column = table.column(name)
@@ -133,7 +127,7 @@ def _key_problems(spec: MappingSpec, table: Table, apply: bool) -> list[str]:
         return ["no column finds a row: map the entity's key fields"]
     # A log knows the primary key at most, or, on PostgreSQL, the replica identity: only a catalog's word counts.
     unique_keys = [key for key in (table.primary_key, *table.unique_keys) if key]
-    finding = {*spec.key, *spec.where}
+    finding = {*spec.key, *(column for column, value in spec.where.items() if value is not None)}
     if apply and unique_keys and not any(set(key) <= finding for key in unique_keys):
         return [
             f"columns {', '.join(spec.key)} do not identify a row of {table}: make them its primary key or a unique key"

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import zoneinfo
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Final
 
-from transforms import samples
+from transforms import registry, samples
 from transforms.columns import ColumnRefusedError
 from transforms.compile import column_codec
 from transforms.compiled import ColumnCodec, CompiledMapping, Problem
@@ -53,7 +54,7 @@ class Side:
 
 def check_offline(specs: Iterable[MappingSpec]) -> list[Problem]:
     """Try all two-way mappings by their fields' types alone; columns without transforms are taken to be as wide as their field."""
-    return _check(specs, _stand_in)
+    return _check(specs, _stand_in, alike=_same_offline)
 
 
 def check_compiled(mappings: Iterable[CompiledMapping]) -> list[Problem]:
@@ -70,7 +71,26 @@ def check_compiled(mappings: Iterable[CompiledMapping]) -> list[Problem]:
     return _check((compiled.spec for compiled in known.values()), side, plain_too=True)
 
 
-def _check(specs: Iterable[MappingSpec], side: Any, *, plain_too: bool = False) -> list[Problem]:
+def _same_offline(members: Sequence[tuple[MappingSpec, ColumnSpec, FieldSpec]]) -> str | None:
+    """What decides about a field whose columns are not seen: large configurations say a few things very often. None: tried each time."""
+    if any(step.name not in registry.builtin() for _, column, _ in members for step in column.transforms):
+        return None
+    field = replace(members[0][2], name="")
+    sides = [
+        (
+            spec.channel,
+            spec.time_zone,
+            field.name in spec.entity.key,
+            [(step.name, step.parameter) for step in column.transforms],
+        )
+        for spec, column, field in members
+    ]
+    return repr((field, sides))
+
+
+def _check(
+    specs: Iterable[MappingSpec], side: Any, *, plain_too: bool = False, alike: Any = lambda _members: None
+) -> list[Problem]:
     by_field: dict[tuple[str, str], list[tuple[MappingSpec, ColumnSpec, FieldSpec]]] = {}
     for spec in specs:
         for column in spec.columns:
@@ -84,11 +104,18 @@ def _check(specs: Iterable[MappingSpec], side: Any, *, plain_too: bool = False) 
             ):
                 by_field.setdefault((spec.entity.name, field.name), []).append((spec, column, field))
     problems = []
+    at_rest: set[str] = set()
     for members in by_field.values():
         channels = {spec.channel for spec, _, _ in members}
         if len(channels) > 1 and (plain_too or any(column.transforms for _, column, _ in members)):
+            name = alike(members)
+            if name in at_rest:
+                continue
             sides = [made for spec, column, field in members if (made := side(spec, column, field)) is not None]
-            problems += list(unrest(members[0][2], sides))
+            found = list(unrest(members[0][2], sides))
+            problems += found
+            if name is not None and not found:
+                at_rest.add(name)
     return problems
 
 
@@ -134,7 +161,13 @@ def _comes_back(codec: ColumnCodec, wire: Any) -> bool:
         return True
 
 
-def _field_wires(field: FieldSpec) -> Iterator[Any]:
+@lru_cache(maxsize=64)
+def _field_wires(field: FieldSpec) -> tuple[Any, ...]:
+    """Values of a field as they travel."""
+    return tuple(_wires(field))
+
+
+def _wires(field: FieldSpec) -> Iterator[Any]:
     codec = field_codec(field)
     for value in samples.of_field(field, codec.kind):
         try:

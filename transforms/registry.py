@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 import importlib.metadata
 import zoneinfo
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final, NoReturn
@@ -157,14 +157,48 @@ def checked_parameter(transform: Transform, parameter: object) -> object:
         if parameter is not None:
             raise TransformRefusedError(f"transform {transform.name} takes no parameter")
         return None
-    adapter: pydantic.TypeAdapter[object] = pydantic.TypeAdapter(transform.parameter)
     try:
-        return adapter.validate_python(parameter)
+        return _adapter(transform.parameter).validate_python(parameter)
     except pydantic.ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        at = ".".join(str(part) for part in first["loc"] if isinstance(part, str) and part.islower() and len(part) < 20)
-        what = "needs a parameter" if parameter is None else f"parameter{f' {at}' if at else ''}: {first['msg']}"
-        raise TransformRefusedError(f"transform {transform.name} {what}") from None
+        found = error.errors(include_url=False)
+        raise TransformRefusedError(f"transform {transform.name} {_said(found, parameter)}") from None
+
+
+def _said(found: Sequence[Any], parameter: object) -> str:
+    """What is wrong with a parameter, without pydantic's own words for its alternatives and containers, and without the value (I9)."""
+    if parameter is None:
+        return "needs a parameter"
+    first = found[0]
+    kind, context = first["type"], first.get("ctx", {})
+    names = [part for part in first["loc"] if isinstance(part, str) and part.islower() and len(part) < 20]
+    if {each["loc"][-1] for each in found if each["loc"]} >= {"bool", "int", "float", "str"}:
+        said, names = "must be a plain value: a text, a number, true or false", names[:-1]
+    elif kind == "missing":
+        said = "is missing"
+    elif kind == "extra_forbidden":
+        said = "is not known"
+    elif kind in ("too_short", "string_too_short"):
+        least = context.get("min_length", 1)
+        said = "must not be empty" if least == 1 else f"must have at least {least} characters"
+    elif kind in ("dict_type", "model_type", "dataclass_type"):
+        said = "must hold keys and values"
+    elif kind == "value_error":
+        said = str(context["error"])
+    else:
+        said = str(first["msg"]).replace("Input should be", "must be")
+    at = ".".join(names)
+    return f"parameter{f' {at}' if at else ''}: {said}"
+
+
+def _adapter(parameter: Any) -> pydantic.TypeAdapter[object]:
+    """Made once: it costs more than all that is validated by it. By identity, since not every type can be hashed."""
+    made = _adapters.get(id(parameter))
+    if made is None:
+        made = _adapters[id(parameter)] = parameter, pydantic.TypeAdapter(parameter)
+    return made[1]
+
+
+_adapters: Final[dict[int, tuple[object, pydantic.TypeAdapter[object]]]] = {}
 
 
 def build(spec: TransformSpec, kind: Kind, context: Context) -> Built:

@@ -9,6 +9,7 @@ import datetime as dt
 import decimal
 import random
 import uuid
+from functools import cache
 from typing import Any, Final
 
 from transforms.kinds import Kind
@@ -30,6 +31,11 @@ _MOMENTS: Final = (
 
 def of_kind(kind: Kind) -> list[Any]:
     """Channel values of a kind."""
+    return list(_of_kind(kind))
+
+
+@cache
+def _of_kind(kind: Kind) -> list[Any]:
     rng = random.Random(_SEED)  # noqa: S311 - nothing secret
     match kind:
         case "text":

@@ -1621,6 +1621,30 @@ def test_a_write_with_conditions_touches_its_own_rows_only(target: Target) -> No
     assert rows(target) == [(1, "again", 7, "kept"), (2, "theirs", 8, "kept"), (3, "known", 7, "new")]
 
 
+def test_a_condition_may_be_null(target: Target) -> None:
+    """`where: {left: null}`: no `=` finds such a row."""
+    target.create("CREATE TABLE items (id int PRIMARY KEY, name varchar(40), left_on date)")
+    target.execute("INSERT INTO items VALUES (1, 'ours', NULL), (2, 'left', '2024-01-01'), (3, 'goes', NULL)")
+    table = target.table("items")
+    _, lease = target.ready()
+
+    def there(write: RowWrite, **changes: Any) -> RowWrite:
+        return msgspec.structs.replace(write, only=(("left_on", None),), **changes)
+
+    lease.apply([
+        there(insert(table, id=1, name="again", left_on=None)), there(insert(table, id=4, name="made", left_on=None)),
+        there(update(table, 2, name="bent"), lenient=True), there(update(table, 4, name="known")),
+        there(delete(table, 2)), there(delete(table, 3)),
+    ])  # fmt: skip
+    found = target.execute("SELECT id, name FROM items WHERE left_on IS NULL ORDER BY id")
+    assert found == [(1, "again"), (4, "known")]
+    assert target.execute("SELECT id, name FROM items WHERE left_on IS NOT NULL") == [(2, "left")]
+    header, _ = lease.begin()
+    (rejection,) = lease.sink.write_singly([there(insert(table, 5, id=2, name="stolen", left_on=None))])
+    lease.commit(header)
+    assert rejection.ref == 5
+
+
 def test_an_insert_that_meets_a_row_of_somebody_else_is_rejected(target: Target) -> None:
     table = shops(target)
     sink, lease = target.ready()

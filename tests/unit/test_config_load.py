@@ -126,7 +126,21 @@ def test_the_revision_names_the_mappings_and_nothing_else():
         (("max_length: 32", "max_length: 32, pattern: '(a+)+'"), "the pattern could take too long"),
         (("table: orders", "table: orders\n    on_insert: {state: 1}"), "on_insert.state: is mapped: its value comes from field"),
         (("table: orders", "table: orders\n    on_insert: {a: 1}\n    where: {a: 1}"), "on_insert.a: is in where, whose value"),
-        (("table: orders", "table: orders\n    on_delete: sometimes"), "on_delete: must be 'propagate' or 'ignore'"),
+        (("table: orders", "table: orders\n    on_delete: sometimes"),
+         "mappings.shop.orders.on_delete: must be 'propagate' or 'ignore' or {set: {column: value}}"),
+        (("table: orders", "table: orders\n    on_delete: {st: {a: 1}}"),
+         "mappings.shop.orders.on_delete.st: unknown key 'st' - did you mean 'set'?"),
+        (("table: orders", "table: orders\n    on_delete: {set: 5}"), "mappings.shop.orders.on_delete.set: must hold keys and values"),
+        (("table: orders", "table: orders\n    on_delete: {set: {no: 1}}"),
+         "mappings.shop.orders.on_delete.set.no: is a column of the key, which names the row"),
+        (("table: orders", "table: orders\n    where: {a: [1]}"), "mappings.shop.orders.where.a: must be a plain value: a text, a number"),
+        (("[{enum: {0: pending, 1: paid}}]", "[5]"), "mappings.shop.orders.columns.state.transforms[0]: each transform is a name"),
+        (("[{enum: {0: pending, 1: paid}}]", "[{mask: {fist: 1}}]"), "transform mask parameter fist: is not known"),
+        (("[{enum: {0: pending, 1: paid}}]", "[{hash: {key: short}}]"), "transform hash parameter key: must have at least 32 characters"),
+        (("[{enum: {0: pending, 1: paid}}]", "[{default: [1]}]"), "transform default parameter: must be a plain value"),
+        (("[{enum: {0: pending, 1: paid}}]", "[{boolean: {true: Y, false: Y}}]"), "transform boolean has one spelling for both true and false"),
+        (("[{enum: {0: pending, 1: paid}}]", "[{prefix: '${NOT_SET}'}]"),
+         "mappings.shop.orders.columns.state.transforms[0].prefix: environment variable NOT_SET is not set"),
         (("table: orders", "table: orders\n    where: {a: 1}\n    on_delete: {set: {a: '1'}}"), "every row of this mapping would"),
         (("table: orders", "table: orders\n    key: [state]"), "mappings.shop.orders.key: must be the columns"),
         (("table: orders", "table: orders\n    tabel: x"), "unknown key 'tabel' - did you mean 'table'?"),
@@ -145,6 +159,8 @@ def test_a_mistake_is_one_line_with_its_path(change, line):
     found = problems(bent(change))
     assert any(line in problem for problem in found), found
     assert len([problem for problem in found if line in problem]) == 1
+    if ".transforms[" in line or ".on_delete:" in line or ".where" in line:
+        assert len(found) == 1, found  # one mistake is one line
     assert "canary" not in " ".join(found)
 
 

@@ -203,7 +203,6 @@ def test_a_counter_without_its_value_before_is_refused_by_name():
         ({"where": {"shop_id": "many"}}, "where.shop_id: column shop_id: 'many' is not a value of kind integer"),
         ({"where": {"shop_id": 2**40}}, "where.shop_id: column shop_id int cannot hold the constant"),
         ({"where": {"shp": 1}}, "where.shp: no column 'shp' in table shop.orders"),
-        ({"where": {"left_at": None}}, "null finds no row when changes arrive"),
         ({"on_insert": {"secret": "much too long"}}, "on_insert.secret: column secret varchar(8) cannot hold the constant"),
         ({"on_insert": {"secret": None}}, "on_insert.secret: column secret is NOT NULL"),
         ({"on_insert": {"total": 1}}, "on_insert.total: column total is computed by the server"),

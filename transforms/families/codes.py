@@ -7,17 +7,18 @@ from typing import Annotated, Any, Final
 import pydantic
 
 from transforms.kinds import Kind, from_literal
-from transforms.registry import Built, Context, Transform, TransformRefusedError, require
+from transforms.registry import Built, Context, KindRefusedError, Transform, TransformRefusedError, require
 
 Scalar = bool | int | float | str
 _CODE_KINDS: Final[tuple[Kind, ...]] = ("text", "integer", "boolean", "decimal")
 
 
 def _literal(kind: Kind, value: object, name: str) -> Any:
+    """A value of the column's kind; another column may have it."""
     try:
         return from_literal(kind, value)
     except ValueError as error:
-        raise TransformRefusedError(f"transform {name}: {error}") from None
+        raise KindRefusedError(f"transform {name}: {error}") from None
 
 
 def _enum(parameter: dict[Scalar, Scalar], kind: Kind, context: Context) -> Built:
@@ -27,7 +28,10 @@ def _enum(parameter: dict[Scalar, Scalar], kind: Kind, context: Context) -> Buil
     back: dict[Any, Any] = {}
     for column_value, field_value in parameter.items():
         code = _literal(kind, column_value, "enum")
-        meaning = _literal(target, field_value, "enum")
+        try:
+            meaning = from_literal(target, field_value)
+        except ValueError as error:
+            raise TransformRefusedError(f"transform enum: {error}") from None
         if context.field.values is not None and meaning not in context.field.values:
             raise TransformRefusedError(
                 f"transform enum gives '{meaning}', which is not among the values of field {context.field.name}"
