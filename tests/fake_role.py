@@ -17,7 +17,7 @@ from cdc.facts import RoleFacts
 
 
 def main() -> int:
-    kind, channel, descriptor, behaviour = sys.argv[1:]
+    kind, channel, behaviour, _, descriptor = sys.argv[1:]
     bind_to_parent()
     stopping = []
     signal.signal(signal.SIGTERM, lambda *_: stopping.append(True))

@@ -19,6 +19,7 @@ from cdc.redis_connection import RedisAddress
 from cdc.supervisor.admin_feed import AdminFeed, CannotListenError, listen
 from cdc.supervisor.following import ConfigurationFollower
 from cdc.supervisor.probes import Probes
+from cdc.supervisor.processes import RolePrograms
 from cdc.supervisor.runner import Follower, Supervisor
 from cdc.supervisor.settings import AdminSettings, MappingLine, ServiceSettings
 from config.watch import ConfigWatch
@@ -78,15 +79,16 @@ def main() -> int:
         if broken.exists():
             raise TransientError(f"Redis redis://127.0.0.1:1: {broken.read_text()}")
 
-    def argv_of(role: RoleKey, descriptor: int) -> list[str]:
-        return [sys.executable, "-m", "tests.fake_role", *role, str(descriptor), str(folder / "roles.json")]
+    def words_of(role: RoleKey) -> list[str]:
+        return [*role, str(folder / "roles.json")]
 
     try:
         listener = listen(follower.settings.admin)
     except CannotListenError as error:
         print(error, file=sys.stderr)
         return 1
-    return Supervisor(follower, argv_of, AdminFeed(listener), Probes({"Redis": redis_probe})).run()
+    programs = RolePrograms(words_of, "tests.fake_role")
+    return Supervisor(follower, programs, AdminFeed(listener), Probes({"Redis": redis_probe})).run()
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from cdc.demo.command_lines import command_line
 from cdc.demo.servers import MariaDB
 from cdc.demo.write_counter import RowEvents, row_event_counter
 from tests.servers import MySQLDatabase, PostgreSQLDatabase, RedisDatabase
@@ -187,8 +188,8 @@ class World:
     def role_pid(self, kind: str, channel: str) -> int:
         def find() -> int | None:
             for pid in self.role_pids():
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                if kind.encode() in words and channel.encode() in words:
+                words = command_line(pid)
+                if kind in words and channel in words:
                     return pid
             return None
 

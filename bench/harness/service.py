@@ -12,6 +12,7 @@ from typing import Any, Final
 from bench.harness.meter import rss_mb
 from bench.harness.servers import DATABASE, Database, engine_of
 from bench.harness.workload import COLUMNS, FIELDS
+from cdc.demo.command_lines import command_line
 from cdc.demo.servers import Redis
 from cdc.demo.servers.process import descendants, free_port, tail, wait_for
 from cdc.demo.service import Service, ServiceFailed
@@ -102,11 +103,11 @@ def _document(
 
 
 def _role(pid: int) -> str:
-    words = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+    words = command_line(pid)
     if "cdc.roles" in words:
         kind, channel = words[words.index("cdc.roles") + 1 :][:2]
         return kind if channel == {"capture": SOURCE, "apply": "target"}[kind] else f"{kind}_{channel}"
-    return "admin" if "cdc.admin" in words else "supervisor"
+    return "admin" if "cdc.admin" in words else "fork_server" if "cdc.fork_server" in words else "supervisor"
 
 
 def cpu_seconds(pid: int) -> float:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import resource
+from contextlib import closing
+from typing import TYPE_CHECKING
 
 from cdc.cli.configured import channel_of, load_for, path_of
 from cdc.cli.failure import CommandError
+
+if TYPE_CHECKING:
+    from cdc.supervisor.processes import RoleForks
 
 
 def run(options: argparse.Namespace) -> int:
@@ -17,6 +23,15 @@ def run_alone(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace, *, alone: bool = False) -> int:
+    from cdc.supervisor.processes import RoleForks, role_words
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold every password; children inherit this
+    # First of all: it imports what roles need while this process imports and reads what it needs itself.
+    with closing(RoleForks(role_words(path_of(options), debug=options.debug))) as programs:
+        return _supervise(options, programs, alone=alone)
+
+
+def _supervise(options: argparse.Namespace, programs: RoleForks, *, alone: bool) -> int:
     configuration = load_for(options)
     from cdc.supervisor.following import all_roles
     from cdc.supervisor.service import run_service
@@ -39,4 +54,4 @@ def _run(options: argparse.Namespace, *, alone: bool = False) -> int:
             raise CommandError(f"--listen {options.listen}: {error}", 2) from None
         if configuration.admin.token is None and not is_loopback(listen_on.host):
             raise CommandError(f"--listen {listen_on}: without admin.token only a loopback address is allowed", 2)
-    return run_service(path_of(options), configuration, only=only, listen_on=listen_on, debug=options.debug)
+    return run_service(path_of(options), configuration, programs, only=only, listen_on=listen_on, debug=options.debug)

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from cdc.demo.command_lines import command_line
 from cdc.demo.servers import ServerMissing
 from cdc.demo.servers.process import exists, tail, wait_for
 
@@ -128,11 +129,11 @@ class Service:
             if not entry.name.isdigit() or int(entry.name) == os.getpid():
                 continue
             try:
-                words = (entry / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+                words = command_line(int(entry.name))
             except (FileNotFoundError, ProcessLookupError, PermissionError):
                 continue
             program = any(Path(word).name == "datong" or word.startswith("cdc.") for word in words[:4])
-            if program and str(self._configuration) in words and exists(int(entry.name)):
+            if program and " ".join(str(self._configuration).split()) in " ".join(words) and exists(int(entry.name)):
                 found.append((int(entry.name), words))
         return sorted(found)
 

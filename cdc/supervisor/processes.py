@@ -1,4 +1,4 @@
-"""One child process and the pipe it reports on. The only place that spawns; never waits for a child.
+"""Role processes and the pipes they report on: how one is started, told and read. Never waits for one.
 
 A child gets a process group of its own: Ctrl-C in a terminal reaches the supervisor alone, which then stops the children in order.
 """
@@ -8,36 +8,41 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Final, TypeAlias
+from pathlib import Path
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
 from cdc.child import PARENT_VARIABLE
 from cdc.facts import DECODER, RoleFacts
+from cdc.health import RoleKey
+from cdc.supervisor.forking import ForkServer
 
-ArgvOf: TypeAlias = Callable[[int], Sequence[str]]  # from the number of the descriptor to report on
+RoleWords: TypeAlias = Callable[[RoleKey], Sequence[str]]  # the arguments of a role's program, but for --report-fd
 
 _LONGEST_LINE: Final = 1 << 20
 _READ_AT_ONCE: Final = 1 << 16
 
 
+class Child(Protocol):
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def send_signal(self, number: int, /) -> None: ...
+
+
 class RoleProcess:
     """A running role. `pipe` is readable when it has said something."""
 
-    def __init__(self, argv_of: ArgvOf) -> None:
-        """Start it. Raises OSError."""
+    def __init__(self, start: Callable[[int], Child]) -> None:
+        """`start` starts it with the descriptor to report on. Raises OSError."""
         self.pipe, theirs = os.pipe()
         try:
             os.set_blocking(self.pipe, False)
-            self._process = subprocess.Popen(
-                list(argv_of(theirs)),
-                pass_fds=(theirs,),
-                stdin=subprocess.DEVNULL,
-                process_group=0,
-                env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
-            )
+            self._process = start(theirs)
         except BaseException:
             os.close(self.pipe)
             raise
@@ -78,3 +83,59 @@ class RoleProcess:
     def close(self) -> None:
         with suppress(OSError):
             os.close(self.pipe)
+
+
+class RolePrograms:
+    """Starts every role as a program of its own."""
+
+    def __init__(self, words_of: RoleWords, module: str = "cdc.roles") -> None:
+        self._words_of = words_of
+        self._module = module
+
+    def importing(self) -> bool:
+        """Whether roles start sooner if they are started a little later."""
+        return False
+
+    def start(self, key: RoleKey) -> RoleProcess:
+        """Raises OSError."""
+        return RoleProcess(lambda report: self._spawn(key, report))
+
+    def close(self) -> None:
+        """Nothing is kept."""
+
+    def _spawn(self, key: RoleKey, report: int) -> Child:
+        return subprocess.Popen(
+            [sys.executable, "-m", self._module, *self._words_of(key), "--report-fd", str(report)],
+            pass_fds=(report,),
+            stdin=subprocess.DEVNULL,
+            process_group=0,
+            env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
+        )
+
+
+class RoleForks(RolePrograms):
+    """Has roles forked from what is imported already, and starts programs where that cannot be."""
+
+    def __init__(self, words_of: RoleWords) -> None:
+        super().__init__(words_of)
+        self._server = ForkServer()
+
+    def importing(self) -> bool:
+        return self._server.importing()
+
+    def close(self) -> None:
+        self._server.close()
+
+    def _spawn(self, key: RoleKey, report: int) -> Child:
+        return self._server.fork(self._words_of(key), report) or super()._spawn(key, report)
+
+
+def role_words(path: Path, *, debug: bool = False) -> RoleWords:
+    """The arguments of a role's program, but for where it reports."""
+    config = str(path.absolute())
+
+    def words(role: RoleKey) -> list[str]:
+        kind, channel = role
+        return [kind, channel, "--config", config, *(["--debug"] if debug else [])]
+
+    return words

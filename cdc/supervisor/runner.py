@@ -12,12 +12,11 @@ import random
 import selectors
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from types import FrameType
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol
 
 import structlog
 
@@ -26,12 +25,10 @@ from cdc.health import Health, RoleKey, RoleView, health
 from cdc.supervisor.admin_feed import AdminFeed
 from cdc.supervisor.plan import Decision, Life, Phase
 from cdc.supervisor.probes import Probes
-from cdc.supervisor.processes import RoleProcess
+from cdc.supervisor.processes import RoleProcess, RolePrograms
 from cdc.supervisor.rates import Rates
 from cdc.supervisor.settings import ServiceSettings
 from cdc.supervisor.snapshot import Access, Snapshot, ready_document, status_document
-
-RoleArgv: TypeAlias = Callable[[RoleKey, int], Sequence[str]]
 
 _TICK_SECONDS: Final = 0.1
 _TELL_SECONDS: Final = 0.2
@@ -69,9 +66,9 @@ class _Role:
 class Supervisor:
     """Runs until it is told to stop; `run` answers the exit code. Must live in the main thread: signals, PR_SET_PDEATHSIG."""
 
-    def __init__(self, follower: Follower, argv_of: RoleArgv, admin: AdminFeed, probes: Probes) -> None:
+    def __init__(self, follower: Follower, programs: RolePrograms, admin: AdminFeed, probes: Probes) -> None:
         self._follower = follower
-        self._argv_of = argv_of
+        self._programs = programs
         self._admin = admin
         self._probes = probes
         self._roles: dict[RoleKey, _Role] = {}
@@ -92,6 +89,7 @@ class Supervisor:
                 self._stop()
         finally:
             self._probes.stop()
+            self._programs.close()
             self._admin.stop()
             self._selector.close()
         return EXIT_STOPPED if self._signals == 1 else EXIT_FAILED
@@ -171,7 +169,7 @@ class Supervisor:
                     role.process.signal(signal.SIGKILL)
                 continue
             match role.life.decide(now, settings.hang_seconds):
-                case Decision.START:
+                case Decision.START if not self._programs.importing():
                     self._start(key, role, now)
                 case Decision.KILL if role.process is not None:
                     reason = f"hung: no sign of life for {settings.hang_seconds:.0f} s; killed and starting again"
@@ -183,7 +181,7 @@ class Supervisor:
 
     def _start(self, key: RoleKey, role: _Role, now: float) -> None:
         try:
-            role.process = RoleProcess(partial(self._argv_of, key))
+            role.process = self._programs.start(key)
         except OSError as error:
             role.life = role.life.could_not_start(f"cannot be started: {error}", now, _chance())
             log.error("role.not_started", role=key[0], channel=key[1], reason=str(error))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +16,8 @@ from cdc.store import Store
 from cdc.supervisor.admin_feed import AdminFeed, listen
 from cdc.supervisor.following import ConfigurationFollower
 from cdc.supervisor.probes import Probe, Probes
-from cdc.supervisor.runner import RoleArgv, Supervisor
+from cdc.supervisor.processes import RolePrograms
+from cdc.supervisor.runner import Supervisor
 from cdc.supervisor.settings import AdminSettings, ServiceSettings
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ log = structlog.get_logger("datong.supervisor")
 def run_service(
     path: Path,
     configuration: Configuration,
+    programs: RolePrograms,
     *,
     only: RoleKey | None = None,
     listen_on: AdminSettings | None = None,
@@ -43,7 +43,6 @@ def run_service(
     from config.watch import ConfigWatch
 
     logs.configure(debug=debug, secrets=configuration.secrets)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold every password; children inherit this
     follower = ConfigurationFollower(path, ConfigWatch(path, os.environ), only, listen_on)
     settings = follower.settings
     listener = listen(settings.admin)
@@ -55,19 +54,7 @@ def run_service(
     log.info("service.started", admin=f"http://{settings.admin}", roles=sorted(map(".".join, settings.roles)))
     probes = Probes({"Redis": _redis_probe(settings), "hub store": _store_probe(settings)})
     store.close()
-    return Supervisor(follower, role_argv(path, debug=debug), AdminFeed(listener), probes).run()
-
-
-def role_argv(path: Path, *, debug: bool = False) -> RoleArgv:
-    """How a role process is started."""
-    config = str(path.absolute())
-
-    def argv(role: RoleKey, descriptor: int) -> list[str]:
-        kind, channel = role
-        options = ["--config", config, "--report-fd", str(descriptor), *(["--debug"] if debug else [])]
-        return [sys.executable, "-m", "cdc.roles", kind, channel, *options]
-
-    return argv
+    return Supervisor(follower, programs, AdminFeed(listener), probes).run()
 
 
 def _redis_probe(settings: ServiceSettings) -> Probe:
