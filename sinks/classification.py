@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeAlias
 import psycopg
 import pymysql
 
-from sinks.contract import Halt, Rejected, SinkError, Transient
+from sinks.contract import FOREIGN_KEY, Halt, Rejected, SinkError, Transient
 from sinks.messages import mysql_message, postgresql_message
 
 Kind: TypeAlias = Literal["transient", "rejected", "halt"]
@@ -112,6 +112,9 @@ POSTGRESQL_CLASSES: Final[dict[str, Kind]] = {
     "42": "halt",
 }
 
+# A parent that is not there, or children that still are.
+FOREIGN_KEYS: Final = frozenset({"1216", "1217", "1451", "1452", "23503", "23001"})
+
 MEND_TABLES: Final = "run `datong doctor --fix`, which creates our tables"
 MEND_CREDENTIALS: Final = "check user, password and database in the channel's url"
 
@@ -153,7 +156,7 @@ def _made(kind: Kind | None, message: str, code: str, *, single: bool, mend: str
     if kind == "transient":
         return Transient(message, code)
     if kind == "rejected" or (kind is None and single):
-        return Rejected(message, code)
+        return Rejected(message, code, reason=FOREIGN_KEY if code in FOREIGN_KEYS else "rejected")
     return Halt(message, code, mend=mend or "see the database's own log for this error")
 
 

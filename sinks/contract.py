@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -89,8 +89,8 @@ class RowWrite(msgspec.Struct, frozen=True, gc=False):
 class ParkedRow:
     """A change that waits in `datong_parked` of its target; `change` is the packed change, only this deployment reads it.
 
-    `id` is [a-z0-9][a-z0-9._-]* and the same when the same change is parked again. `reason` is a stable word (missing_row, rejected,
-    refused, waiting); `error` one line, values masked. `key_text`: the keys that wait because of it, one a line, as `cdc.model.key_text`
+    `id` is [a-z0-9][a-z0-9._-]* and the same when the same change is parked again. `reason` is a stable word (missing_row, foreign_key,
+    rejected, refused, waiting); `error` one line, values masked. `key_text`: the keys that wait because of it, one a line, as `cdc.model.key_text`
     names them: the row's own, and the one that an update moves it to.
     """
 
@@ -119,6 +119,10 @@ class ServerIdentity:
     server: str
     incarnation: str
     version: str
+
+
+# Why a row is rejected that another row may still let in: its parent comes, or its last child goes.
+FOREIGN_KEY: Final = "foreign_key"
 
 
 class SinkError(Exception):

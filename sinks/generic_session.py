@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc, pool
 
 from sinks.connections import Address
-from sinks.contract import Halt, Rejected, SinkError, SinkOptions, Transient
+from sinks.contract import FOREIGN_KEY, Halt, Rejected, SinkError, SinkOptions, Transient
 
 MEND_FILE: Final = "check the path in the channel's url and the rights on the file and its folder"
 _TRANSIENT: Final = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_NOMEM", "SQLITE_INTERRUPT")
@@ -95,7 +95,8 @@ def generic_error(error: BaseException | None, where: str, *, single: bool = Fal
     if name.startswith(_TRANSIENT):
         return Transient(message, name)
     if name.startswith(_REJECTED) or isinstance(error, sqlite3.IntegrityError | sqlite3.DataError):
-        return Rejected(_without_words_of_triggers(where, name, message), name)
+        reason = FOREIGN_KEY if name == "SQLITE_CONSTRAINT_FOREIGNKEY" else "rejected"
+        return Rejected(_without_words_of_triggers(where, name, message), name, reason=reason)
     if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM", "SQLITE_NOTADB", "SQLITE_CORRUPT")):
         return Halt(message, name, mend=MEND_FILE)
     if "no such table" in message or "has no column" in message or "no such column" in message:

@@ -20,6 +20,7 @@ from cdc.apply.batch import Batch, BatchMaker, moves
 from cdc.apply.bookkeeping import Bookkeeping
 from cdc.apply.delivery import Delivery, entry_id
 from cdc.apply.encoding import Encoder
+from cdc.apply.orphans import Orphans
 from cdc.apply.parking import ParkedKeys
 from cdc.apply.people import People
 from cdc.apply.people_plan import Planner
@@ -100,6 +101,7 @@ class Applier:
         self._release = Release(
             parts.sink, parts.encoder, self._books, self._waiting, self._transact, hooks, parts.people
         )
+        self._orphans = Orphans(self._release, self._books.parked())
         self._awaiting: Awaiting | None = None
         if parts.people is not None and parts.planner is not None:
             parts.people.recover(options.deployment, options.target)
@@ -123,6 +125,7 @@ class Applier:
                 self._write(self._maker.make(entries, self._known))
             if self._awaiting is not None:
                 self._awaiting.release_when_due()
+            self._orphans.retry_when_due()
             self._write_progress_when_due()
             self._report(busy=bool(entries))
         self._save_progress()
@@ -195,6 +198,7 @@ class Applier:
         if people is not None and batch.people is not None:
             people.committed()
         self._waiting.add(parked)
+        self._orphans.add(parked)
         if self._awaiting is not None:
             self._awaiting.add(parked)
         for row in parked:
@@ -244,9 +248,12 @@ class Applier:
 
     def _obey(self) -> None:
         """Retry or drop parked changes where an operator asked for it."""
-        for command in self._control.take_commands():
+        if not (commands := self._control.take_commands()):
+            return
+        for command in commands:
             self._release.obey(command)
             self._parts.store.command_done(command)
+        self._orphans.renew(self._books.parked())
 
     def _report(self, *, busy: bool) -> None:
         facts = self._control.facts

@@ -1,4 +1,6 @@
-"""Trying parked changes again, or dropping one, because an operator said so. Guards I4: a key's changes go in their order."""
+"""Trying parked changes again, or dropping one: an operator said so, or what they waited for may have come. Guards I4: a key's changes
+go in their order.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,9 @@ import structlog
 
 from cdc.apply.bookkeeping import Bookkeeping
 from cdc.apply.encoding import Encoder
-from cdc.apply.parking import ParkedKeys, parked_change
+from cdc.apply.parking import ParkedChange, ParkedKeys, parked_change
 from cdc.apply.people import People
+from cdc.model import Change, Layout
 from cdc.store import Command
 from sinks.contract import ParkedRow, Rejection, RowWrite, Sink
 from transforms.compiled import CompiledMapping
@@ -95,6 +98,15 @@ class Release:
             self._alive()
             self._retry(group)
 
+    def retry_together(self, ids: Collection[str]) -> None:
+        """Try changes again in one transaction, since rows that refer to each other are let in together only; none where all is in vain."""
+        rows = self._books.parked()
+        groups = hanging_together(rows, {key for row in rows if row.id in ids for key in row.keys})
+        together = {row.id for group in groups for row in group}
+        self._alive()
+        if together:
+            self._retry([row for row in rows if row.id in together], in_vain=False)
+
     def _drop(self, rows: list[ParkedRow]) -> None:
         self._transact(0, lambda: self._books.unpark(rows))
         self._books.unparked(rows)
@@ -102,50 +114,68 @@ class Release:
         for row in rows:
             log.warning("parked_dropped", id=row.id, mapping=row.mapping, reason=row.reason)
 
-    def _retry(self, rows: list[ParkedRow]) -> None:
-        """Write the changes of keys that hang together in their order; those that still cannot be stay, and what waits for them."""
+    def _retry(self, rows: list[ParkedRow], *, in_vain: bool = True) -> None:
+        """Write changes in their order; those that still cannot be stay, and what waits for them. `in_vain`: also where none can be."""
         done: list[ParkedRow] = []
-        still: list[ParkedRow] = []
+        anew: list[ParkedRow] = []  # for another reason than before
 
         def write() -> None:
             rejected, tried = self._tried(rows)
-            done.extend(row for ref, row in enumerate(rows[:tried]) if ref not in rejected)
-            still.extend(replace(rows[ref], reason=r.reason, error=r.error) for ref, r in sorted(rejected.items()))
-            self._books.unpark([*done, *still])
-            self._books.park(still, 0)
+            done.extend(rows[ref] for ref in tried if ref not in rejected)
+            if not done and not in_vain:
+                raise _InVainError
+            told = [(rows[ref], r.reason, r.error) for ref, r in sorted(rejected.items())]
+            anew.extend(
+                replace(row, reason=reason, error=error)
+                for row, reason, error in told
+                if (reason, error) != (row.reason, row.error)
+            )
+            self._books.unpark([*done, *anew])
+            self._books.park(anew, 0)
 
-        self._transact(len(rows), write)
+        try:
+            self._transact(len(rows), write)
+        except _InVainError:
+            self._sink.rollback()
+            return
         if self._people is not None:
             self._people.committed()
         self._books.unparked(done)
         self._waiting.remove(done)
         log.info("parked_retried", key_changes=len(rows), released=len(done), still_parked=len(rows) - len(done))
 
-    def _tried(self, rows: list[ParkedRow]) -> tuple[dict[int, Rejection], int]:
-        """What could not be written, by place, and how many were tried."""
-        if self._people is not None:
-            changes = [parked_change(row) for row in rows]
-            unmapped = [at for at, one in enumerate(changes) if self._encoder.mapping_of(one.layout) is None]
-            tried = min(unmapped, default=len(rows))
-            found = self._people.singly([(one.layout, one.change) for one in changes[:tried]])
-            rejected = {r.ref: r for r in found}
-            if unmapped:
-                error = "no enabled mapping writes this entity here"
-                rejected[tried] = Rejection(tried, rows[tried].reason, error, "")
-            return rejected, tried
-        writes, failed = self._encode(rows)
-        rejected = {r.ref: r for r in self._sink.write_singly(writes)} | failed
-        return rejected, min(failed, default=len(rows))
-
-    def _encode(self, rows: list[ParkedRow]) -> tuple[list[RowWrite], dict[int, Rejection]]:
-        """The writes up to the first change that cannot be encoded, and that one."""
+    def _tried(self, rows: list[ParkedRow]) -> tuple[dict[int, Rejection], list[int]]:
+        """What could not be written, by place, and the places that were tried: not what follows a change that cannot be encoded."""
+        rejected: dict[int, Rejection] = {}
+        tried: list[int] = []
+        work: list[tuple[Layout, Change]] = []
         writes: list[RowWrite] = []
+        stopped: set[str] = set()
         for ref, row in enumerate(rows):
             parked = parked_change(row)
-            if self._encoder.mapping_of(parked.layout) is None:
-                return writes, {ref: Rejection(ref, row.reason, "no enabled mapping writes this entity here", "")}
-            try:
-                writes += self._encoder.encode(parked.layout, parked.change, ref)
-            except RefusedValueError as error:
-                return writes, {ref: Rejection(ref, "refused", str(error), "")}
-        return writes, {}
+            if stopped.isdisjoint(row.keys):
+                try:
+                    writes += self._writes(parked, ref)
+                except RefusedValueError as error:
+                    reason = row.reason if self._encoder.mapping_of(parked.layout) is None else "refused"
+                    rejected[ref] = Rejection(ref, reason, str(error), "")
+                else:
+                    tried.append(ref)
+                    work.append((parked.layout, parked.change))
+                    continue
+            stopped.update(row.keys)
+        if self._people is not None:
+            rejected |= {tried[r.ref]: r for r in self._people.singly(work)}
+        else:
+            rejected |= {r.ref: r for r in self._sink.write_singly(writes)}
+        return rejected, tried
+
+    def _writes(self, parked: ParkedChange, ref: int) -> list[RowWrite]:
+        """The writes of a change, by the mapping as it is now; people say theirs in the transaction. Raises RefusedValueError."""
+        if self._encoder.mapping_of(parked.layout) is None:
+            raise RefusedValueError(f"entity {parked.layout.entity}", "no enabled mapping writes it here")
+        return [] if self._people is not None else self._encoder.encode(parked.layout, parked.change, ref)
+
+
+class _InVainError(Exception):
+    """Nothing could be written: nothing is to be committed."""

@@ -699,13 +699,19 @@ def test_every_kind_of_refusal_is_answered_without_the_rows_values(target: Targe
     too_large = [13] if target.engine != "sqlite" else []
     assert [rejection.ref for rejection in rejections] == [10, 11, 12, *too_large, 14]
     for rejection in rejections:
-        assert rejection.reason == "rejected"
+        assert rejection.reason == ("foreign_key" if rejection.ref == 12 else "rejected")
         assert rejection.code
         assert "SECRET" not in rejection.error
         assert "987654" not in rejection.error
         assert "\n" not in rejection.error
     assert "strict" in rejections[0].error
     assert len(rows(target, table.name)) == (1 if too_large else 2)
+    parents = target.table("parents")
+    lease.apply([insert(parents, id=5), insert(table, id=20, **{**fine, "p": 5})])
+    header, _ = lease.begin()
+    (rejection,) = sink.write_singly([delete(parents, 5)])
+    lease.commit(header)
+    assert rejection.reason == "foreign_key"
 
 
 # --- transient errors, lost connections
