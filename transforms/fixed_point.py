@@ -75,15 +75,16 @@ def _same_offline(members: Sequence[tuple[MappingSpec, ColumnSpec, FieldSpec]]) 
     """What decides about a field whose columns are not seen: large configurations say a few things very often. None: tried each time."""
     if any(step.name not in registry.builtin() for _, column, _ in members for step in column.transforms):
         return None
+    name = members[0][2].name
     field = replace(members[0][2], name="")
     sides = [
         (
             spec.channel,
             spec.time_zone,
-            field.name in spec.entity.key,
+            name in spec.entity.key,
             [(step.name, step.parameter) for step in column.transforms],
         )
-        for spec, column, field in members
+        for spec, column, _ in members
     ]
     return repr((field, sides))
 
