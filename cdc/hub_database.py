@@ -18,7 +18,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from cdc.errors import DatongError, TransientError
 
-BUSY_SECONDS: Final = 10
+WAL_PAGES: Final = 8192  # 32 MiB: a batch of new people touches thousands of pages, and writing each of them back at once doubles its time
+BUSY_SECONDS: Final = 3.5  # a role that waits longer would look hung (cdc.health), and its reason would not be told
 
 
 class StoreRefusedError(DatongError):
@@ -135,4 +136,5 @@ def _pin_sqlite(page_cache_mib: int | None, connection: Any, _record: Any) -> No
     cursor.execute("PRAGMA synchronous=FULL")
     if page_cache_mib is not None:
         cursor.execute(f"PRAGMA cache_size=-{page_cache_mib * 1024}")
+        cursor.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
     cursor.close()

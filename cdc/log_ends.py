@@ -16,7 +16,10 @@ from sinks.connections import Address, connect_postgresql
 
 
 def log_ends(configuration: Configuration) -> dict[str, Order]:
-    """Raises TransientError and HaltError. A channel that was never captured is left out: nothing of it is known."""
+    """The last order before each log's end: the next transaction's may be where the log ends.
+
+    Raises TransientError and HaltError. A channel that was never captured is left out: nothing of it is known.
+    """
     change_log = ChangeLog(redis_address(configuration), configuration.deployment)
     try:
         ends = {}
@@ -26,7 +29,7 @@ def log_ends(configuration: Configuration) -> dict[str, Order]:
                 continue
             address = address_of(settings)
             if address.engine == "postgresql":
-                ends[channel] = _postgresql_end(address)
+                ends[channel] = _postgresql_end(address) - 1
             else:
                 place = read_place(published.state.position)
                 server = MySQLServer(address)
@@ -34,7 +37,7 @@ def log_ends(configuration: Configuration) -> dict[str, Order]:
                     end = server.log_end()
                 finally:
                     server.close()
-                ends[channel] = place.era.order(end.file, end.offset)
+                ends[channel] = place.era.order(end.file, end.offset) - 1
         return ends
     finally:
         change_log.close()

@@ -142,6 +142,8 @@ class Change(msgspec.Struct, frozen=True, array_like=True, gc=False):
     insert: every mapped field. update: the changed fields only (all of them where the log has no before image); a field
     that is part of the key is among them if the key moves. delete: none. `before` holds the values before, of the same
     fields, where the log has them, else it is empty. `refused` says why the row could not be decoded: appliers park it.
+    `if_new`, of a person's insert: places of values that another channel had told first: they are for a row that is made, and
+    leave one alone that is there.
     """
 
     layout: int
@@ -151,6 +153,7 @@ class Change(msgspec.Struct, frozen=True, array_like=True, gc=False):
     values: tuple[Any, ...]
     before: tuple[Any, ...] = ()
     refused: str | None = None
+    if_new: tuple[int, ...] = ()
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):

@@ -14,7 +14,7 @@ from sinks.contract import Halt, NewLink, Rejected, RowWrite, TransactionHeader
 from sinks.mysql_literals import quote_name, text_literal
 from sinks.mysql_session import Answer, MySQLSession, Statement
 from sinks.mysql_statements import Dialect, TablePlan, insert_one
-from transforms.local_keys import channel_value
+from transforms.local_keys import channel_values
 from transforms.tables import Table
 from transforms.values import ChannelValue
 
@@ -109,7 +109,7 @@ class MySQLPeople:
             )
             sql = f"SELECT {selected} FROM {plan.name} WHERE ({names}) IN ({literals})"
             rows = self._session().run_one(Statement(sql, f"lookup in {plan.table}")).rows
-            found += [_values(plan.table, columns, row) for row in rows]
+            found += [channel_values(plan.table, columns, row) for row in rows]
         return found
 
     def keep(self, links: Sequence[NewLink]) -> None:
@@ -141,12 +141,3 @@ class MySQLPeople:
             f" WHERE `deployment` = {text_literal(deployment)} AND `target` = {text_literal(target)}"
         )
         return [NewLink(int(person), str(entity), str(local)) for person, entity, local in rows]
-
-
-def _values(table: Table, columns: Sequence[str], row: Sequence[object]) -> tuple[ChannelValue, ...]:
-    values: list[ChannelValue] = []
-    for name, text in zip(columns, row, strict=True):
-        column = table.column(name)
-        assert column is not None  # the server has just answered it
-        values.append(channel_value(column, None if text is None else str(text)))
-    return tuple(values)

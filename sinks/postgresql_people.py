@@ -14,7 +14,7 @@ from sinks.contract import Halt, NewLink, Rejected, RowWrite, TransactionHeader
 from sinks.postgresql_session import PostgreSQLSession, Query
 from sinks.postgresql_statements import TablePlan
 from sinks.postgresql_texts import quote_name
-from transforms.local_keys import channel_value
+from transforms.local_keys import channel_values
 from transforms.tables import Table
 from transforms.values import ChannelValue, RefusedValueError
 
@@ -80,7 +80,7 @@ class PostgreSQLPeople:
                 error.ref = writes[0].ref
             raise
         table = self._plan(writes[0].table).table
-        return [_values(table, key_columns, answer.rows[0]) for answer in answers]
+        return [channel_values(table, key_columns, answer.rows[0]) for answer in answers]
 
     def _insert(self, write: RowWrite, key_columns: tuple[str, ...]) -> Query:
         plan = self._plan(write.table)
@@ -110,7 +110,7 @@ class PostgreSQLPeople:
         selected = ", ".join(f"t.{quote_name(column)}::text" for column in columns)
         sql = f"SELECT {selected} FROM unnest({source}) AS v ({aliases}) JOIN {plan.name} AS t ON {found}"
         rows = self._session().run_one(Query(sql, f"lookup in {plan.table}", arrays)).rows
-        return [_values(plan.table, columns, row) for row in rows]
+        return [channel_values(plan.table, columns, row) for row in rows]
 
     def keep(self, links: Sequence[NewLink]) -> None:
         session, header = self._transaction()
@@ -127,12 +127,3 @@ class PostgreSQLPeople:
     def kept(self, deployment: str, target: str) -> list[NewLink]:
         sql = f"SELECT person, entity, local_key FROM {_LINKS} WHERE deployment = $1 AND target = $2"
         return [NewLink(*row) for row in self._session().ask(sql, deployment, target)]
-
-
-def _values(table: Table, columns: Sequence[str], row: Sequence[str | None]) -> tuple[ChannelValue, ...]:
-    values: list[ChannelValue] = []
-    for name, text in zip(columns, row, strict=True):
-        column = table.column(name)
-        assert column is not None  # the server has just answered it
-        values.append(channel_value(column, text))
-    return tuple(values)

@@ -7,12 +7,13 @@ same way whatever is mapped of it.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Final
 
 from transforms.columns import ColumnRefusedError, kind_of_column
 from transforms.kinds import Kind
 from transforms.specs import FieldSpec, FieldTypeName
-from transforms.tables import Column
+from transforms.tables import Column, Table
 from transforms.values import ChannelValue
 
 _TYPES: Final[dict[Kind, FieldTypeName]] = {"integer": "integer", "text": "text", "uuid": "uuid"}
@@ -38,3 +39,13 @@ def channel_value(column: Column, text: str | None) -> ChannelValue:
     if kind == "text":
         return text
     raise ColumnRefusedError(f"{column.type} cannot identify a person: integers, texts and UUIDs can")
+
+
+def channel_values(table: Table, columns: Sequence[str], texts: Sequence[object]) -> tuple[ChannelValue, ...]:
+    """The values of some columns of a row, out of their text forms."""
+    values: list[ChannelValue] = []
+    for name, text in zip(columns, texts, strict=True):
+        column = table.column(name)
+        assert column is not None  # the server has just answered it
+        values.append(channel_value(column, None if text is None else str(text)))
+    return tuple(values)

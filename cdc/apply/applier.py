@@ -122,6 +122,8 @@ class Applier:
             self._read()
             entries = self._delivery.take()
             if entries:
+                if self._awaiting is not None:
+                    self._awaiting.release_before(entries)
                 self._write(self._maker.make(entries, self._known))
             if self._awaiting is not None:
                 self._awaiting.release_when_due()

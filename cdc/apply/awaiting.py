@@ -17,9 +17,11 @@ from cdc.apply.people import People
 from cdc.apply.people_plan import AWAITING, Planner
 from cdc.apply.release import Release
 from cdc.identity.words import OneID
+from cdc.model import Entry
 from sinks.contract import ParkedRow
 
 ASK_SECONDS: Final = 0.25
+FOLLOW_SECONDS: Final = 0.5
 
 log = structlog.get_logger()
 
@@ -33,6 +35,7 @@ class Awaiting:
         self._release = release
         self._waits: dict[str, frozenset[OneID]] = {}
         self._asked_at = 0.0
+        self._followed_at = 0.0
         self.add(parked)
 
     def add(self, rows: Iterable[ParkedRow]) -> None:
@@ -41,18 +44,27 @@ class Awaiting:
                 parked = parked_change(row)
                 self._waits[row.id] = frozenset(self._planner.awaited(parked.layout, parked.change))
 
+    def release_before(self, entries: Iterable[Entry]) -> None:
+        """What waits for somebody who has just turned out to be another one here goes before what is told of that one now."""
+        if self._waits and any(self._planner.concern(la).is_person for entry in entries for la in entry.layouts):
+            self._asked_at = 0.0
+            self.release_when_due()
+
     def release_when_due(self) -> None:
         """Try again what nothing keeps any more."""
+        now = time.monotonic()
+        if now - self._followed_at >= FOLLOW_SECONDS:
+            self._followed_at = now
+            self._people.follow_generation()
         if not self._waits:
             self._people.released.clear()
             return
-        now = time.monotonic()
         if not self._people.released and now - self._asked_at < ASK_SECONDS:
             return
         self._asked_at = now
         self._people.released.clear()
-        here = self._planner.here({person for people in self._waits.values() for person in people})
-        ready = {ident for ident, people in self._waits.items() if people <= here}
+        settled = self._planner.settled({person for people in self._waits.values() for person in people})
+        ready = {ident for ident, people in self._waits.items() if people <= settled}
         if not ready:
             return
         self._release.retry(ready)

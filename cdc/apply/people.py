@@ -15,14 +15,14 @@ from msgspec import structs
 
 from cdc.apply.encoding import Encoder
 from cdc.apply.moving import Moving
-from cdc.apply.people_plan import MISSING_PERSON, MISSING_REFERENCE, PeoplePlan, Planner, Work
+from cdc.apply.people_matching import Matching, local_key, values_of
+from cdc.apply.people_plan import FORGOTTEN, MISSING_PERSON, MISSING_REFERENCE, PeoplePlan, Planner, Work
 from cdc.errors import HaltError
 from cdc.identity.directory import Directory, MadeLink, pack_local
 from cdc.identity.registry import unpack_local
 from cdc.identity.words import LocalKey, OneID
 from cdc.model import Change, Layout
 from sinks.contract import NewLink, Rejected, Rejection, RowWrite, Sink
-from sinks.runs import canonical
 from transforms.compiled import CompiledMapping
 from transforms.values import ChannelValue, RefusedValueError
 
@@ -55,6 +55,7 @@ class People:
         self._planner = planner
         self._directory = directory
         self.moving = moving
+        self._matching = Matching(self._people, directory)
         self._mappings = mappings
         self._open = _Open()
         self._told: list[OneID] = []  # whose links the hub store holds, and the table still does
@@ -136,7 +137,7 @@ class People:
         """In rounds: somebody whose row refers to another new person comes after that one."""
         left = list(places)
         while left:
-            ready = [at for at in left if all(p in plan.references for p in self._planner.referred(*plan.work[at]))]
+            ready = [at for at in left if all(p in plan.references for p in self._planner.needed(*plan.work[at]))]
             if not ready:
                 raise Rejected("new people refer to each other in a circle")
             by_layout: dict[Layout, list[int]] = {}
@@ -151,20 +152,20 @@ class People:
         compiled = self._mappings()[layout.entity]
         columns = tuple(codec.column for codec in compiled.key)
         writes = [self._new_write(plan, at) for at in places]
-        found = self._matching(compiled, writes)
+        found = self._matching.found(compiled, writes, {at: plan.work[at][1].key[0] for at in places})
         fresh = [write for write in writes if write.ref not in found]
         for write in writes:
             if write.ref in found:
-                self._learn(plan, compiled, plan.work[write.ref][1].key[0], _local(compiled, found[write.ref]))
+                self._learn(plan, compiled, plan.work[write.ref][1].key[0], local_key(compiled, found[write.ref]))
                 self._sink.write(self._writes_of_one(plan, write.ref))
         if not fresh:
             return
         if set(columns) <= set(fresh[0].columns):
-            keys: list[tuple[ChannelValue, ...] | None] = [_values_of(write, columns) for write in fresh]
+            keys: list[tuple[ChannelValue, ...] | None] = [values_of(write, columns) for write in fresh]
             self._insert_with_keys(fresh, columns, single=single)
         else:
             keys = list(self._people.create(fresh, columns, single=single))
-            keys = self._read_back(compiled, fresh, keys)
+            keys = self._matching.read_back(compiled, fresh, keys)
         for write, key in zip(fresh, keys, strict=True):
             if key is None:
                 raise HaltError(
@@ -172,7 +173,24 @@ class People:
                     f"mapping {compiled.spec.name}: the server does not tell the key of a new row of {compiled.table}",
                     "make its key AUTO_INCREMENT or an identity column, map it to a field, or name unique columns in `match`",
                 )
-            self._learn(plan, compiled, plan.work[write.ref][1].key[0], _local(compiled, key))
+            self._learn(plan, compiled, plan.work[write.ref][1].key[0], local_key(compiled, key))
+        self._refer_to_itself(plan, [write.ref for write in fresh], single=single)
+
+    def _refer_to_itself(self, plan: PeoplePlan, places: Sequence[int], *, single: bool) -> None:
+        """References of new rows to themselves: NULL until the server had told their keys."""
+        writes: list[RowWrite] = []
+        for at in places:
+            layout, change = plan.work[at]
+            own = [n for n in self._planner.concern(layout).references if change.values[n] == change.key[0]]
+            if own:
+                (local,) = key = plan.keys[change.key[0]]
+                only = Layout(layout.mapping, layout.entity, tuple(layout.fields[n] for n in own))
+                update = Change(0, "update", change.index, key, (local,) * len(own))
+                writes += self._encoder.encode(only, update, at)
+        if not single:
+            self._sink.write(writes)
+        elif refused := self._sink.write_singly(writes):
+            raise Rejected(refused[0].error, refused[0].code, reason=refused[0].reason, ref=refused[0].ref)
 
     def _new_write(self, plan: PeoplePlan, at: int) -> RowWrite:
         layout, change = plan.work[at]
@@ -183,39 +201,11 @@ class People:
 
     def _insert_with_keys(self, writes: Sequence[RowWrite], columns: tuple[str, ...], *, single: bool) -> None:
         """A mapped key is in the values already."""
-        whole = [structs.replace(w, key_columns=columns, key=_values_of(w, columns)) for w in writes]
+        whole = [structs.replace(w, key_columns=columns, key=values_of(w, columns)) for w in writes]
         if not single:
             self._sink.write(whole)
         elif refused := self._sink.write_singly(whole):
             raise Rejected(refused[0].error, refused[0].code, reason=refused[0].reason, ref=refused[0].ref)
-
-    def _matching(self, compiled: CompiledMapping, writes: Sequence[RowWrite]) -> dict[int, tuple[ChannelValue, ...]]:
-        """The keys of rows that are there already and are nobody's, by the columns that the mapping names in `match`."""
-        match = compiled.spec.match
-        wanted = {write.ref: _values_of(write, match) for write in writes} if match else {}
-        asked = {ref: values for ref, values in wanted.items() if None not in values}
-        if not asked:
-            return {}
-        columns = tuple(codec.column for codec in compiled.key)
-        rows = self._people.look_up(compiled.table, match, list(asked.values()), columns)
-        by_value = {_folded(row[: len(match)]): row[len(match) :] for row in rows}
-        found = {ref: by_value[name] for ref, values in asked.items() if (name := _folded(values)) in by_value}
-        locals_ = {ref: _local(compiled, key) for ref, key in found.items()}
-        nobodys = self._directory.unowned(compiled.spec.entity.name, list(locals_.values()))
-        return {ref: key for ref, key in found.items() if locals_[ref] in nobodys}
-
-    def _read_back(
-        self, compiled: CompiledMapping, writes: Sequence[RowWrite], keys: list[tuple[ChannelValue, ...] | None]
-    ) -> list[tuple[ChannelValue, ...] | None]:
-        """Keys that the server did not tell, by `match`."""
-        match = compiled.spec.match
-        if None not in keys or not match:
-            return keys
-        columns = tuple(codec.column for codec in compiled.key)
-        rows = self._people.look_up(compiled.table, match, [_values_of(write, match) for write in writes], columns)
-        by_value = {_folded(row[: len(match)]): row[len(match) :] for row in rows}
-        return [by_value.get(_folded(_values_of(write, match))) if key is None else key
-                for write, key in zip(writes, keys, strict=True)]  # fmt: skip
 
     def _learn(self, plan: PeoplePlan, compiled: CompiledMapping, person: OneID, local: LocalKey) -> None:
         plan.keys[person] = plan.references[person] = local
@@ -229,27 +219,31 @@ class People:
             return [write for at in places for write in self._writes_of_one(plan, at)]
         made = [(plan.work[at][0], change) for at in places if (change := self._ready(plan, at)) is not None]
         writes: list[RowWrite] = []
-        for outcome in self._encoder.encode_all(made):
+        for (layout, change), outcome in zip(made, self._encoder.encode_all(made), strict=True):
             if isinstance(outcome, RefusedValueError):
                 raise Rejected(str(outcome), reason="refused")
-            writes += outcome
-        return [self._of_known(write) for write in writes]
+            writes += self._of_known(layout, change, outcome)
+        return writes
 
-    def _of_known(self, write: RowWrite) -> RowWrite:
-        """The insert of a person whose row is there is an update of it: a channel that sees somebody for the first time tells the
-        others what it knows.
+    def _of_known(self, layout: Layout, change: Change, writes: Sequence[RowWrite]) -> list[RowWrite]:
+        """The insert of a person whose row is there is an update of it: a channel whose users register somebody tells the others what
+        it knows and nobody has told before; never that it does not know something.
         """
-        people = any(write.table is c.table and c.spec.entity.identity is not None for c in self._mappings().values())
-        if not people or write.op != "insert":
-            return write
+        if change.op != "insert" or not self._planner.concern(layout).is_person:
+            return list(writes)
+        compiled = self._mappings()[layout.entity]
         # What somebody's counters hold here is not what they begin with elsewhere.
-        counters = {
-            codec.column for c in self._mappings().values() if c.table is write.table for codec in c.columns
-            if codec.field in c.spec.counters
-        }  # fmt: skip
-        kept = [(c, v) for c, v in zip(write.columns, write.values, strict=True) if c not in counters]
-        columns, values = tuple(c for c, _ in kept), tuple(v for _, v in kept)
-        return structs.replace(write, op="update", columns=columns, values=values, fresh=())
+        left_out = {layout.fields[at] for at in change.if_new} | compiled.spec.counters
+        if not compiled.deleted:  # else the row may be one that counts as deleted, and begins anew
+            left_out |= {name for name, value in zip(layout.fields, change.values, strict=True) if value is None}
+        columns = {codec.column for codec in compiled.columns if codec.field in left_out}
+        made: list[RowWrite] = []
+        for write in writes:
+            kept = [(c, v) for c, v in zip(write.columns, write.values, strict=True) if c not in columns]
+            if kept:
+                names, values = tuple(c for c, _ in kept), tuple(v for _, v in kept)
+                made.append(structs.replace(write, op="update", columns=names, values=values, fresh=()))
+        return made
 
     def _moves_key(self, layout: Layout, change: Change) -> bool:
         """Whether it may move a person's row to another key of its own."""
@@ -268,6 +262,10 @@ class People:
             for at in concern.references:
                 if made[at] is not None:
                     local = plan.references.get(made[at])
+                    if local is None and concern.is_person and change.op == "insert" and made[at] == change.key[0]:
+                        local = (None,)  # see `_refer_to_itself`
+                    if local is None and made[at] in plan.forgotten:
+                        raise Rejected(FORGOTTEN.format(layout.entity, made[at]), reason="refused")
                     if local is None:
                         error = f"{layout.entity} refers to OneID {made[at]}, who has no row here yet"
                         raise Rejected(error, reason=MISSING_REFERENCE)
@@ -289,7 +287,7 @@ class People:
             writes = self._encoder.encode(layout, made, at)
         except RefusedValueError as error:
             raise Rejected(str(error), reason="refused", ref=at) from None
-        writes = [self._of_known(write) for write in writes]
+        writes = self._of_known(layout, change, writes)
         if self._moves_key(layout, change):
             for write in writes:
                 self._follow_key(plan, layout, change.key[0], write)
@@ -319,7 +317,7 @@ class People:
         if set(columns).isdisjoint(write.columns):
             return
         values = dict(zip(columns, write.key, strict=True)) | dict(zip(write.columns, write.values, strict=True))
-        local = _local(compiled, tuple(values[column] for column in columns))
+        local = local_key(compiled, tuple(values[column] for column in columns))
         if local != plan.keys[person]:
             self._open.gone.append((layout.entity, plan.keys[person], person))
             self._learn(plan, compiled, person, local)
@@ -327,6 +325,8 @@ class People:
     def _write_one(self, plan: PeoplePlan, at: int) -> Rejection | None:
         layout, change = plan.work[at]
         is_person = self._planner.concern(layout).is_person
+        if is_person and change.key[0] in plan.forgotten:
+            return None
         try:
             if is_person and change.op == "insert" and change.key[0] not in plan.keys:
                 self._translated(plan, layout, change)
@@ -346,19 +346,14 @@ class People:
             return self._write_one(plan, at)
         return rejections[0]
 
+    def follow_generation(self) -> None:
+        """Forget what a merge, a split or a forgetting has made untrue."""
+        self._directory.follow_generation()
+
+    def rows(self, work: Sequence[Work]) -> int:
+        """How many rows `singly` writes at most."""
+        return len(work) + sum(self._planner.refers_to_itself(*one) for one in work)
+
     def singly(self, work: Sequence[Work]) -> list[Rejection]:
         """Write changes that were parked, in their order; answer those that still cannot be, by place."""
         return self.write_singly(PeoplePlan(work, {}, {}), range(len(work)))
-
-
-def _values_of(write: RowWrite, columns: Sequence[str]) -> tuple[ChannelValue, ...]:
-    values = dict(zip(write.columns, write.values, strict=True))
-    return tuple(values.get(column) for column in columns)
-
-
-def _folded(values: Sequence[ChannelValue]) -> tuple[ChannelValue, ...]:
-    return tuple(map(canonical, values))
-
-
-def _local(compiled: CompiledMapping, key: tuple[ChannelValue, ...]) -> LocalKey:
-    return tuple(codec.decode(value) for codec, value in zip(compiled.key, key, strict=True))

@@ -20,6 +20,7 @@ from transforms.compiled import CompiledMapping
 MISSING_REFERENCE: Final = "missing_reference"
 MISSING_PERSON: Final = "missing_person"
 AWAITING: Final = frozenset({MISSING_REFERENCE, MISSING_PERSON})
+FORGOTTEN: Final = "{} refers to OneID {}, who was forgotten"
 Work: TypeAlias = tuple[Layout, Change]
 
 
@@ -33,15 +34,22 @@ class Segment:
 
 @dataclass(slots=True)
 class PeoplePlan:
-    """`keys` and `references`: what was known of local keys when the batch was planned; writing it adds to them."""
+    """`keys` and `references`: what was known of local keys when the batch was planned; writing it adds to them.
+
+    `forgotten`: who of those without a row never gets one: what is told of them is dropped, what refers to them is refused.
+    """
 
     work: Sequence[Work]
     keys: dict[OneID, LocalKey]
     references: dict[OneID, LocalKey]
+    forgotten: set[OneID] = field(default_factory=set)
     segments: list[Segment] = field(default_factory=list)
 
+    itself: int = 0  # new rows that refer to themselves: written twice
+
     def __len__(self) -> int:
-        return sum(len(segment.creates) + len(segment.rest) for segment in self.segments)
+        """How many rows it writes at most."""
+        return sum(len(segment.creates) + len(segment.rest) for segment in self.segments) + self.itself
 
     def places(self) -> Iterator[int]:
         """All that is to be written, in the order in which it came."""
@@ -90,20 +98,34 @@ class Planner:
         return [person for at in self.concern(layout).references
                 if len(values) > at and isinstance(person := values[at], int)]  # fmt: skip
 
+    def needed(self, layout: Layout, change: Change) -> list[OneID]:
+        """Whom a change refers to and must find here: a new row may refer to itself."""
+        referred = self.referred(layout, change)
+        if referred and change.op == "insert" and self.concern(layout).is_person and change.key:
+            return [person for person in referred if person != change.key[0]]
+        return referred
+
+    def refers_to_itself(self, layout: Layout, change: Change) -> bool:
+        """Whether it makes a row that refers to itself: that is two writes, the second when its key is known."""
+        return len(self.needed(layout, change)) < len(self.referred(layout, change))
+
     def awaited(self, layout: Layout, change: Change) -> list[OneID]:
         """The people who must have a row here before a change can be written, whatever it is."""
         own = [change.key[0]] if self.concern(layout).is_person and change.op == "update" and change.key else []
-        return [*own, *self.referred(layout, change)]
+        return [*own, *self.needed(layout, change)]
 
-    def here(self, people: set[OneID]) -> set[OneID]:
-        """Who of these has a row here by now."""
-        return self._directory.keys(people).keys() & self._directory.references(people).keys()
+    def settled(self, people: set[OneID]) -> set[OneID]:
+        """Who of these has a row here by now, or never will."""
+        here = self._directory.keys(people).keys() & self._directory.references(people).keys()
+        return here | self._directory.forgotten(people - here)
 
     def look_up(self, work: Sequence[Work]) -> PeoplePlan:
         """A plan without segments: the local keys of everybody who is named."""
         own = {c.key[0] for layout, c in work if self.concern(layout).is_person and c.key}
         referred = {person for layout, c in work for person in self.referred(layout, c)}
-        return PeoplePlan(work, self._directory.keys(own), self._directory.references(referred))
+        keys, references = self._directory.keys(own), self._directory.references(referred)
+        forgotten = self._directory.forgotten((own - keys.keys()) | (referred - references.keys()))
+        return PeoplePlan(work, keys, references, forgotten)
 
     def plan(
         self, work: Sequence[Work], waits: Callable[[int], bool], park: Callable[[int, str, str], None]
@@ -121,11 +143,17 @@ class Planner:
             if change.refused is not None:
                 park(at, "refused", f"{layout.mapping}: {change.refused}")
                 continue
-            missing = next((p for p in self.referred(layout, change) if p not in nameable), None)
+            is_person = self.concern(layout).is_person
+            if is_person and change.key[0] in plan.forgotten:
+                continue
+            missing = next((p for p in self.needed(layout, change) if p not in nameable), None)
+            if missing in plan.forgotten:
+                park(at, "refused", FORGOTTEN.format(layout.entity, missing))
+                continue
             if missing is not None:
                 park(at, MISSING_REFERENCE, f"{layout.entity} refers to OneID {missing}, who has no row here yet")
                 continue
-            if not self.concern(layout).is_person:
+            if not is_person:
                 segment.rest.append(at)
                 continue
             person = change.key[0]
@@ -134,6 +162,7 @@ class Planner:
                     segment, touched = Segment(), set()
                     plan.segments.append(segment)
                 segment.creates.append(at)
+                plan.itself += self.refers_to_itself(layout, change)
                 here.add(person)
                 nameable.add(person)
             elif person not in here:

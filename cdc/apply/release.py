@@ -134,7 +134,7 @@ class Release:
             self._books.park(anew, 0)
 
         try:
-            self._transact(len(rows), write)
+            self._transact(self._most_rows(rows), write)
         except _InVainError:
             self._sink.rollback()
             return
@@ -143,6 +143,12 @@ class Release:
         self._books.unparked(done)
         self._waiting.remove(done)
         log.info("parked_retried", key_changes=len(rows), released=len(done), still_parked=len(rows) - len(done))
+
+    def _most_rows(self, rows: list[ParkedRow]) -> int:
+        if self._people is None:
+            return len(rows)
+        parked = [parked_change(row) for row in rows]
+        return self._people.rows([(one.layout, one.change) for one in parked])
 
     def _tried(self, rows: list[ParkedRow]) -> tuple[dict[int, Rejection], list[int]]:
         """What could not be written, by place, and the places that were tried: not what follows a change that cannot be encoded."""

@@ -23,7 +23,7 @@ from cdc.identity.identifiers import Normaliser
 from cdc.identity.registry import unpack_local
 from cdc.identity.resolver import Resolver
 from cdc.identity.words import LocalKey, OneID, Row, Sighting
-from cdc.model import Change, Layout, LogPart, Op, RowChange
+from cdc.model import Change, Layout, LogPart, Op, Order, RowChange
 from sinks.contract import Sink
 from transforms import compile_mapping
 from transforms.compiled import ColumnCodec, CompiledMapping
@@ -93,6 +93,7 @@ class _Todo:
     at: int
     sighting: int | None
     references: tuple[tuple[int, str], ...]  # place among the layout's fields, entity
+    order: Order  # of its transaction
 
 
 class People:
@@ -124,7 +125,8 @@ class People:
 
     def resolve(self, parts: Sequence[LogPart], decoded: Sequence[Decoded]) -> None:
         """Put OneIDs into the changes of a batch. Raises TransientError, HaltError and what the sink raises."""
-        self._events.publish_when_due()
+        if self._events.publish_when_due():
+            self._resolver.follow_generation()
         todo: list[_Todo] = []
         sightings: list[Sighting] = []
         for part, of in zip(parts, decoded, strict=True):
@@ -157,15 +159,19 @@ class People:
             references = self._references_of(layout, spec)
             if spec.entity.identity is None:
                 if references:
-                    todo.append(_Todo(of, at, None, references))
+                    todo.append(_Todo(of, at, None, references, part.order))
                 continue
             if not change.key:
                 continue  # refused, with a key that could not be read: nobody can be named
             rows = rows or {row.index: row for row in part.rows}
             row = rows[change.index]
             plan = self._plan(spec, row.table)
-            sightings.append(plan.sighting(row, change.op, change.key, (part.order, 2 * change.index)))
-            todo.append(_Todo(of, at, len(sightings) - 1, references))
+            sighting = plan.sighting(row, change.op, change.key, (part.order, 2 * change.index))
+            if change.op == "insert":
+                told = [name for name, value in zip(layout.fields, change.values, strict=False) if value is not None]
+                sighting = structs.replace(sighting, told=tuple(told))
+            sightings.append(sighting)
+            todo.append(_Todo(of, at, len(sightings) - 1, references, part.order))
             moved = plan.local(row.after) if row.op == "update" and row.after is not None else None
             if moved is not None and moved != change.key:
                 # The row goes on under another local key: the same person, by its link.
@@ -204,25 +210,25 @@ class People:
 
     def _referred(self, todo: Sequence[_Todo]) -> dict[Row, OneID]:
         """The people whom references name; who is not known is looked for in the table once."""
-        wanted: set[Row] = set()
+        wanted: dict[Row, Order] = {}  # and the last change that names it
         for item in todo:
             change = item.decoded.changes[item.at]
             for at, entity in item.references:
                 for values in (change.values, change.before):
                     if len(values) > at and values[at] is not None:
-                        wanted.add(Row(entity, (values[at],)))
+                        wanted[Row(entity, (values[at],))] = item.order
         if not wanted:
             return {}
         known = self._resolver.known(list(wanted))
         missing = [row for row in wanted if row not in known]
         if missing:
             self._adopt(missing)
-            self._fetch(missing)
+            self._fetch({row: wanted[row] for row in missing})
             known |= self._resolver.known(missing)
         return known
 
-    def _fetch(self, rows: Sequence[Row]) -> None:
-        """Read people's rows that no capture has seen from their own table."""
+    def _fetch(self, rows: Mapping[Row, Order]) -> None:
+        """Read people's rows that no capture has seen from their own table; with each, the order of the change that names it."""
         by_entity: dict[str, list[LocalKey]] = {}
         for row in rows:
             by_entity.setdefault(row.entity, []).append(row.local)
@@ -248,7 +254,8 @@ class People:
                 local = plan.local(tuple(image))
                 if local is not None:
                     found = RowChange(table, "update", 0, None, tuple(image))
-                    sightings.append(plan.sighting(found, found.op, local, BEFORE_EVERYTHING))
+                    sighting = plan.sighting(found, found.op, local, BEFORE_EVERYTHING)
+                    sightings.append(structs.replace(sighting, read_for=rows.get(sighting.row, 0)))
             self._resolver.resolve(sightings)
             log.info(
                 "people_fetched", channel=self._own.channel, table=str(table), asked=len(keys), found=len(sightings)
@@ -262,20 +269,27 @@ class People:
     # -- putting it in
 
     def _translated(self, item: _Todo, people: Sequence[OneID | None], known: Mapping[Row, OneID]) -> Change | None:
-        """None: it is about somebody who was forgotten after it."""
+        """None: it is about somebody who was forgotten after it, or tells nobody anything."""
         change = item.decoded.changes[item.at]
-        key = change.key
+        key, if_new = change.key, change.if_new
         if item.sighting is not None:
             person = people[item.sighting]
             if person is None:
                 return None
             key = (person,)
+            if change.op == "insert" and (yields := self._resolver.yields.get(item.sighting)):
+                fields = item.decoded.layouts[change.layout].fields
+                if_new = tuple(at for at, name in enumerate(fields) if name in yields)
+            if change.op == "update" and not change.values and change.refused is None:
+                return None  # its row got another key, and that concerns nobody else
         if not item.references:
-            return structs.replace(change, key=key)
+            return structs.replace(change, key=key, if_new=if_new)
         values, unknown = _with_people(change.values, item.references, known)
         before, unknown_before = _with_people(change.before, item.references, known)
         if unknown is None:
-            return structs.replace(change, key=key, values=values, before=() if unknown_before else before)
+            return structs.replace(
+                change, key=key, values=values, before=() if unknown_before else before, if_new=if_new
+            )
         layout = item.decoded.layouts[change.layout]
         number = item.decoded.number(Layout(layout.mapping, layout.entity, ()))
         refused = f"field {layout.fields[unknown[0]]}: there is no {unknown[1]} with the key that this column holds"

@@ -104,6 +104,9 @@ class RowPlan:
         self._key = key
         self._lives = lives
         self._counters = spec.counters
+        # A person whose row gets another key of its own goes on under it, even where no field tells.
+        mapped = {column.at for column in columns}
+        self._own_key = [c for c in key if c.at not in mapped] if spec.entity.identity is not None else []
         self._routed = [column.codec.field in spec.routed for column in columns] if spec.routed else []
         self._layouts: dict[tuple[str, ...], Layout] = {}
         self._all = self._layout(columns)
@@ -207,9 +210,13 @@ class RowPlan:
             if Absent in set(map(type, new)):
                 return self._singly("update", places, befores, afters)
             differing.append(list(map(column.differs, old, new)))
+        moved = {
+            at for column in self._own_key
+            for at, (old, new) in enumerate(zip(olds[column.at], news[column.at], strict=True)) if old != new
+        }  # fmt: skip
         groups: dict[tuple[bool, ...], list[int]] = {}
         for at, mask in enumerate(zip(*differing, strict=True)):
-            if True in mask:
+            if True in mask or at in moved:
                 groups.setdefault(mask, []).append(at)
         if self._routed:
             groups = self._whole_where_routed(groups)
@@ -238,8 +245,11 @@ class RowPlan:
         new = afters if whole else [afters[at] for at in members]
         at_places = places if whole else [places[at] for at in members]
         try:
-            values = zip(*[c.codec.decode_many([row[c.at] for row in new]) for c in chosen], strict=True)
-            before = zip(*[c.codec.decode_many([row[c.at] for row in old]) for c in chosen], strict=True)
+            values: Iterable[Wire] = [()] * len(new)
+            before: Iterable[Wire] = values
+            if chosen:
+                values = zip(*[c.codec.decode_many([row[c.at] for row in new]) for c in chosen], strict=True)
+                before = zip(*[c.codec.decode_many([row[c.at] for row in old]) for c in chosen], strict=True)
             keys = zip(*[c.codec.decode_many([row[c.at] for row in old]) for c in self._key], strict=True)
         except RefusedValueError:
             return self._singly("update", at_places, old, new)
@@ -257,7 +267,7 @@ class RowPlan:
 
     def _one(self, op: Op, at: int, before: Image | None, after: Image | None) -> Stretch | None:
         chosen = self._chosen(op, before, after)
-        if op == "update" and not chosen:
+        if op == "update" and not chosen and not self._moves(before, after):
             return None
         key: Wire = ()
         try:
@@ -273,6 +283,12 @@ class RowPlan:
             )
             return Stretch(self._nothing, [(at, op, key, (), ())], why)
         return Stretch(self._layout(chosen), [(at, op, key, values, was)])
+
+    def _moves(self, before: Image | None, after: Image | None) -> bool:
+        """Whether a person's row gets another key of its own that no field tells."""
+        if before is None or after is None:
+            return False
+        return any(before[c.at] is not ABSENT and before[c.at] != after[c.at] for c in self._own_key)
 
     def _refused(
         self, op: Op, at: int, before: Image | None, after: Image | None, error: RefusedValueError

@@ -89,9 +89,17 @@ def forget(options: argparse.Namespace) -> int:
         )
         if answer.strip().lower() not in {"y", "yes"}:
             raise CommandError("nobody was forgotten")
+    from cdc.addresses import redis_address
+    from cdc.identity.caches import RedisCache
     from cdc.log_ends import log_ends
 
-    return _decided(options, "identity forget", "forget", people[0], log_ends(configuration))
+    answered = _decided(options, "identity forget", "forget", people[0], log_ends(configuration))
+    cache = RedisCache(redis_address(configuration), configuration.deployment, 1)
+    try:
+        cache.drop_all()
+    finally:
+        cache.close()
+    return answered
 
 
 def _decided(options: argparse.Namespace, what: str, method: str, *arguments: Any) -> int:

@@ -73,8 +73,17 @@ class RedisCache:
         self._redis.close()
 
     def enter(self, generation: str) -> None:
-        """Use the entries of this generation of the hub store from now on; those of others run out by themselves."""
-        self._key = f"{self._prefix}:{generation}"
+        """Use the entries of this generation of the hub store from now on; those of the one before are dropped."""
+        before, self._key = self._key, f"{self._prefix}:{generation}"
+        if before and before != self._key:
+            with redis_errors(self._address, "dropping identities"):
+                self._redis.unlink(before)
+
+    def drop_all(self) -> None:
+        """Drop the entries of every generation: somebody is to be forgotten."""
+        with redis_errors(self._address, "dropping identities"):
+            for name in self._redis.scan_iter(match=f"{self._prefix}:*", count=1000):
+                self._redis.unlink(name)
 
     def get(self, rows: Sequence[tuple[bytes, bytes]]) -> list[int | None]:
         """The people of (row, what it showed), both as 16-byte digests; None: not in here."""

@@ -24,7 +24,10 @@ FieldScope = tuple[str, str]
 
 @dataclass(slots=True)
 class Link:
-    """A row's person. `person` is whose row it is, `canonical` who that is after merges; `claims` what the row showed last."""
+    """A row's person. `person` is whose row it is, `canonical` who that is after merges; `claims` what the row showed last.
+
+    `yields`: the fields which other channels had told of that person when the row was inserted: theirs stand.
+    """
 
     person: OneID
     canonical: OneID
@@ -32,6 +35,7 @@ class Link:
     at: Place
     claims: tuple[bytes, ...]
     channel: str
+    yields: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -47,10 +51,14 @@ class Owned:
 
 @dataclass(slots=True)
 class Person:
-    """What is known of a person: the channels in which it has a live row, and its identifiers by field and scope."""
+    """What is known of a person: the channels in which it has a live row, and its identifiers by field and scope.
+
+    `told`: the fields that inserts of its rows gave a value, since a row of it was deleted the last time.
+    """
 
     channels: set[str] = field(default_factory=set)
     identifiers: dict[FieldScope, set[bytes]] = field(default_factory=dict)
+    told: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -66,11 +74,15 @@ class View:
     changed_links: set[bytes] = field(default_factory=set)
     changed_owners: set[bytes] = field(default_factory=set)
     released: set[bytes] = field(default_factory=set)
+    changed_told: set[OneID] = field(default_factory=set)
     questions: list[Question] = field(default_factory=list)
     joined: list[Joined] = field(default_factory=list)
 
     def person(self, ident: OneID) -> Person:
-        return self.people.setdefault(ident, Person())
+        found = self.people.get(ident)
+        if found is None:
+            found = self.people[ident] = Person()
+        return found
 
 
 def decide(
@@ -89,16 +101,12 @@ def decide(
         if link.live:
             link.live = False
             view.person(link.canonical).channels.discard(link.channel)
+            _tell(view, link.canonical, frozenset())
     elif sighting.at > link.at:
         _update(view, sighting, row, digests, link)
+        if sighting.begun:  # an applier had taken the row over before this channel's log was read
+            _register(view, sighting, link)
     return view.links[row].person
-
-
-def needs_decision(link: Link | None, sighting: Sighting, digests: tuple[bytes, ...]) -> bool:
-    """Whether `decide` would change anything of a row whose link this is."""
-    if link is None:
-        return True
-    return sighting.at > link.at and (sighting.ended or not link.live or link.claims != digests)
 
 
 def _update(view: View, sighting: Sighting, row: bytes, digests: tuple[bytes, ...], link: Link) -> None:
@@ -128,9 +136,25 @@ def _begin(view: View, sighting: Sighting, row: bytes, digests: tuple[bytes, ...
     if not live:
         return
     view.person(person).channels.add(view.channel)
+    if sighting.begun:
+        _register(view, sighting, view.links[row])
     for number, digest in enumerate(digests):
         if not _claim(view, sighting, number, digest, person) and not at_odds:
             _meet(view, sighting, digest, view.links[row].canonical)
+
+
+def _register(view: View, sighting: Sighting, link: Link) -> None:
+    """A channel's users registered somebody: what others told first stands, so that all rows of one person become equal."""
+    told = view.person(link.canonical).told
+    link.yields = told.intersection(sighting.told)
+    _tell(view, link.canonical, told.union(sighting.told))
+
+
+def _tell(view: View, person: OneID, told: frozenset[str]) -> None:
+    known = view.person(person)
+    if known.told != told:
+        known.told = told
+        view.changed_told.add(person)
 
 
 def _count(view: View, digests: tuple[bytes, ...], max_rows: int | None) -> None:
@@ -219,6 +243,8 @@ def _join(view: View, entity: str, kept: OneID, gone: OneID) -> None:
     view.joined.append(Joined(entity, kept, gone))
     into, of = view.person(kept), view.people.pop(gone)
     into.channels |= of.channels
+    view.changed_told.discard(gone)
+    _tell(view, kept, into.told | of.told)
     for name, digests in of.identifiers.items():
         into.identifiers.setdefault(name, set()).update(digests)
     for owned in view.owners.values():

@@ -35,7 +35,7 @@ class Directory:
 
     def keys(self, people: Iterable[OneID]) -> dict[OneID, LocalKey]:
         """The local keys of people's own rows, or of who they were joined with; nobody without a living row."""
-        self._follow_generation()
+        self.follow_generation()
         found, missing = _cached(self._keys, people)
         if missing:
             with self._registry.reading() as hub:
@@ -50,7 +50,7 @@ class Directory:
 
     def references(self, people: Iterable[OneID]) -> dict[OneID, LocalKey]:
         """The local keys by which people are named here, after merges: the kept person's row, else any that is theirs."""
-        self._follow_generation()
+        self.follow_generation()
         found, missing = _cached(self._references, people)
         if missing:
             with self._registry.reading() as hub:
@@ -71,13 +71,18 @@ class Directory:
         return found
 
     def link(self, made: Sequence[MadeLink]) -> list[Question]:
-        """Keep the links of rows that exist now; answer what could not be linked without a guess."""
+        """Keep the links of rows that exist now; answer what could not be linked without a guess.
+
+        Who has been forgotten meanwhile is not linked again.
+        """
         registry, channel = self._registry, self._channel
         named = [(registry.seal.row(link.entity, channel, link.local), link) for link in made]
         if not named:
             return []
         with registry.deciding() as deciding:
             rows = deciding.rows
+            known = rows.known([link.person for link in made])
+            named = [(digest, link) for digest, link in named if link.person in known]
             joined = rows.joined([link.person for link in made])
             view = View(channel, deciding.new_person, links=rows.links([digest for digest, _ in named]))
             people = {joined.get(link.person, link.person) for link in made}
@@ -105,12 +110,20 @@ class Directory:
                 self._references.forget(link.canonical)
             deciding.rows.write_links((digest, link, b"") for digest, link in links.items())
 
-    def unowned(self, entity: str, locals_: Sequence[LocalKey]) -> set[LocalKey]:
-        """Which of these rows are nobody's."""
+    def forgotten(self, people: Iterable[OneID]) -> set[OneID]:
+        """Who of these was forgotten: nothing brings that OneID back."""
+        asked = sorted(set(people))
+        if not asked:
+            return set()
+        with self._registry.reading() as hub:
+            return set(asked) - hub.known(asked)
+
+    def owners(self, entity: str, locals_: Sequence[LocalKey]) -> dict[LocalKey, OneID]:
+        """Whose these rows are; those that are nobody's are left out."""
         digests = {self._registry.seal.row(entity, self._channel, local): local for local in locals_}
         with self._registry.reading() as hub:
             links = hub.links(list(digests))
-        return {local for digest, local in digests.items() if digest not in links or not links[digest].live}
+        return {digests[digest]: link.person for digest, link in links.items() if link.live}
 
     def forget(self, people: Iterable[OneID]) -> None:
         """Ask the hub store anew for these."""
@@ -122,7 +135,8 @@ class Directory:
         rows = hub.rows_of(sorted(people), self._channel)
         return {person: self._registry.local(digest, value) for person, _, digest, value, _ in rows}
 
-    def _follow_generation(self) -> None:
+    def follow_generation(self) -> None:
+        """Leave behind what was remembered before a merge, a split or a forgetting."""
         generation = self._registry.generation()
         if generation != self._generation:
             self._keys.clear()

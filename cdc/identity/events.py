@@ -32,12 +32,16 @@ class EventPublisher:
         self._change_log = change_log
         self._at = 0.0
 
-    def publish_when_due(self) -> None:
-        """Raises TransientError."""
+    def publish_when_due(self) -> bool:
+        """Answer whether it was due: time to look at the hub store. Raises TransientError."""
         now = time.monotonic()
         if now - self._at < EVERY_SECONDS:
-            return
+            return False
         self._at = now
+        self._publish()
+        return True
+
+    def _publish(self) -> None:
         with self._registry.reading() as rows:
             last = rows.one(
                 "SELECT MAX(seq) FROM datong_identity_event WHERE deployment = ?", self._registry.deployment

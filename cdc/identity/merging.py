@@ -154,6 +154,11 @@ class Merging:
         rows.many("DELETE FROM datong_identity_question WHERE deployment = ? AND one = ?", mine)
         rows.many("DELETE FROM datong_identity_question WHERE deployment = ? AND other = ?", mine)
         rows.many("DELETE FROM datong_person WHERE deployment = ? AND id = ?", mine)
+        rows.many(
+            "DELETE FROM datong_identity_move WHERE deployment = ? AND seq IN"
+            " (SELECT seq FROM datong_identity_event WHERE deployment = ? AND ? IN (kept, gone))",
+            [(self._deployment, *one) for one in mine],
+        )
         # An undo would bring their digests back.
         blank = _pack(Detail())
         for column in ("kept", "gone"):

@@ -117,7 +117,7 @@ class Portraits:
                         seal.identifier(entity, Identifier(identifier.field, scope, identifier.value, identifier.rank))
                         for scope in scopes.get(identifier.field, ("",))
                     ]
-        return {owned.person for owned in rows.owners(digests).values()}
+        return {owned.person for owned in rows.owners(digests).values() if not owned.blocked}
 
     def _scopes(self, rows: Rows) -> dict[str, list[str]]:
         """The scopes that fields have been seen with."""

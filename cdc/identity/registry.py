@@ -27,6 +27,7 @@ from cdc.identity.words import LocalKey, OneID
 pack_local = msgspec.json.Encoder().encode
 unpack_local = msgspec.json.Decoder(tuple[None | bool | int | float | str, ...]).decode
 FIRST_PERSON: Final = 1
+_MOVE: Final = b"move"  # what a sealed key of `datong_identity_move` is bound to
 PAGE_CACHE_MIB: Final = 64  # digests stand in no order: every batch touches pages all over the file
 
 
@@ -70,12 +71,25 @@ class Registry:
             raise StoreRefusedError(
                 f"store: its identities were written by a newer version (schema {row.schema_version}, this one knows {tables.SCHEMA_VERSION}) - run that version"
             )
+        if row.schema_version < tables.SCHEMA_VERSION:
+            self._renew(row.schema_version)
         if row.key_fingerprint != self.seal.fingerprint:
             raise HaltError(
                 "STORE_KEY_CHANGED",
                 "the identities in the hub store were written with another store.key, or with none",
                 "restore store.key: without it nobody in there can be found",
             )
+
+    def _renew(self, version: int) -> None:
+        """Add to the tables of an older version what they lack, for all deployments in them."""
+        with self._database.exclusive(tables.IDENTITY_LOCK) as connection:
+            columns = {c["name"] for c in sa.inspect(connection).get_columns("datong_person")}
+            if "told" not in columns:
+                for number in range(version + 1, tables.SCHEMA_VERSION + 1):
+                    for statement in tables.ADDED[number]:
+                        connection.exec_driver_sql(statement)
+            mine = tables.state.c.deployment == self.deployment
+            connection.execute(sa.update(tables.state).where(mine).values(schema_version=tables.SCHEMA_VERSION))
 
     def close(self) -> None:
         self._database.close()
@@ -100,19 +114,24 @@ class Registry:
             yield Deciding(rows, self.deployment, self.seal)
 
     def keep_moves(self, channel: str, seq: int, moved: Sequence[tuple[str, str, bytes]]) -> None:
-        """Which references a merge moves in a channel: (mapping, column, packed key of the row). Told twice, it is kept once."""
+        """Which references a merge moves in a channel: (mapping, column, packed key of the row)."""
         if moved:
             with self.deciding() as deciding:
                 deciding.rows.many(
                     'INSERT INTO datong_identity_move (deployment, channel, seq, mapping, "column", local_key)'
                     " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                    [(self.deployment, channel, seq, *move) for move in moved],
+                    [
+                        (self.deployment, channel, seq, name, column, self.seal.close(_MOVE, key))
+                        for name, column, key in moved
+                    ],
                 )
 
     def moves(self, channel: str, seq: int) -> list[tuple[str, str, bytes]]:
         sql = 'SELECT mapping, "column", local_key FROM datong_identity_move WHERE deployment = ? AND channel = ? AND seq = ?'
         with self.reading() as rows:
-            return [(r[0], r[1], bytes(r[2])) for r in rows.all(sql, self.deployment, channel, seq)]
+            found = rows.all(sql, self.deployment, channel, seq)
+        # Told twice where a batch was tried twice: sealed, the same key is another text each time.
+        return list(dict.fromkeys((name, column, self.seal.open(_MOVE, bytes(key))) for name, column, key in found))
 
     def forget_channel(self, channel: str) -> None:
         """Every link of a channel's rows: `datong remove`. Who the people are stays known by their identifiers."""
@@ -155,6 +174,8 @@ class Deciding:
         people = list(involved)
         for person, where in self.rows.channels(people):
             view.person(person).channels.add(where)
+        for person, told in self.rows.told(people):
+            view.person(person).told = told
         for person, field, scope, digest, _ in self.rows.identifiers(people):
             view.person(person).identifiers.setdefault((field, scope), set()).add(digest)
         return view
@@ -163,6 +184,10 @@ class Deciding:
         """Write what was decided, all but `view.joined` (`cdc.identity.merging` does that). `locals_` and `identifiers` are the values behind the digests of the batch."""
         rows, seal = self.rows, self._seal
         self.add_people(view.created)
+        rows.many(
+            "UPDATE datong_person SET told = ? WHERE deployment = ? AND id = ?",
+            [(" ".join(sorted(view.person(p).told)), self._deployment, p) for p in sorted(view.changed_told)],
+        )
         rows.many("DELETE FROM datong_identifier WHERE digest = ?", [(digest,) for digest in view.released])
         rows.write_links(
             (digest, view.links[digest], seal.close(digest, pack_local(locals_[digest])))

@@ -13,11 +13,11 @@ from hashlib import blake2b
 from typing import Final
 
 from cdc.identity.caches import BoundedCache, RedisCache
-from cdc.identity.deciding import View, decide, needs_decision
-from cdc.identity.identifiers import Identifier
+from cdc.identity.deciding import View, decide
+from cdc.identity.identifiers import Identifier, e164
 from cdc.identity.merging import Merging
 from cdc.identity.registry import Generation, Registry
-from cdc.identity.rows import Rows
+from cdc.identity.rows import Rows, Standing
 from cdc.identity.words import OneID, Question, Row, Sighting
 
 MOST_AT_ONCE: Final = 2000
@@ -33,8 +33,21 @@ class _Named:
     identifiers: tuple[bytes, ...]
 
     @property
+    def claims(self) -> bytes:
+        return b"".join(self.identifiers)
+
+    @property
     def shown(self) -> bytes:
-        return blake2b(b"".join(self.identifiers), digest_size=16).digest()
+        return blake2b(self.claims, digest_size=16).digest()
+
+    def stands(self, known: Standing | None) -> bool:
+        """Whether the hub store says whose row this is, and this sight of it changes nothing there."""
+        if known is None:
+            return False
+        sighting = self.sighting
+        if sighting.at <= (known.at_order, known.at_row):
+            return True
+        return bool(known.live) and not sighting.ended and known.claims == self.claims
 
 
 class Resolver:
@@ -57,12 +70,14 @@ class Resolver:
         self._references: BoundedCache[Row, OneID] = BoundedCache(cache_size)
         self._generation: Generation | None = None
         self._tombstones = False
+        self.yields: dict[int, frozenset[str]] = {}  # of the last `resolve`: see `Link.yields`
         self.questions: list[Question] = []  # asked since the caller last took them
 
     def resolve(self, sightings: Sequence[Sighting]) -> list[OneID | None]:
         """The OneID of each; None for a late sight of somebody who was forgotten. Raises TransientError."""
-        self._follow_generation()
+        self.follow_generation()
         people: list[OneID | None] = [None] * len(sightings)
+        self.yields = {}
         unknown: list[int] = []
         open_rows: set[Row] = set()  # of which an earlier sight is to be asked for: so are the later ones
         get = self._cache.get
@@ -84,7 +99,7 @@ class Resolver:
 
     def known(self, rows: Sequence[Row]) -> dict[Row, OneID]:
         """The people of rows that references name, after merges; rows that nobody has seen are left out."""
-        self._follow_generation()
+        self.follow_generation()
         seal, channel, cache = self._registry.seal, self._channel, self._references
         found: dict[Row, OneID] = {}
         digests: dict[bytes, Row] = {}
@@ -113,12 +128,14 @@ class Resolver:
                 unknown.discard(digests[digest])
         return unknown
 
-    def _follow_generation(self) -> None:
+    def follow_generation(self) -> None:
+        """Leave behind what was remembered before a merge, a split or a forgetting. Raises TransientError."""
         generation = self._registry.generation()
         if generation == self._generation:
             return
         self._cache.clear()
         self._references.clear()
+        e164.cache_clear()  # numbers are in there: whoever was forgotten is to be in no cache
         if self._redis is not None:
             self._redis.enter(str(generation))
         with self._registry.reading() as hub:
@@ -132,18 +149,20 @@ class Resolver:
             return
         # The same row twice in what is left: the later sight may only be told after the earlier one was decided.
         with self._registry.reading() as hub:
-            links = hub.links([named.row for named in todo])
+            known = hub.standing([named.row for named in todo])
         undecided: list[_Named] = []
         open_rows: set[bytes] = set()
         learned: dict[tuple[bytes, bytes], OneID] = {}
         for named in todo:
-            link = links.get(named.row)
-            if named.row in open_rows or link is None or needs_decision(link, named.sighting, named.identifiers):
+            link = known.get(named.row)
+            if link is None or named.row in open_rows or not named.stands(link):
                 undecided.append(named)
                 open_rows.add(named.row)
                 continue
             people[named.at] = link.person
-            if link.live and link.claims == named.identifiers:  # not of something that is read again
+            if named.sighting.begun and link.yields:
+                self.yields[named.at] = frozenset(link.yields.split())
+            if link.live and link.claims == named.claims:  # not of something that is read again
                 self._keep(named, link.person, learned)
         if undecided:
             self._decide(undecided, people, learned)
@@ -208,6 +227,8 @@ class Resolver:
         for named in undecided:
             link = view.links[named.row]
             self._references.forget(named.sighting.row)
+            if named.sighting.begun and link.yields:
+                self.yields[named.at] = link.yields
             if link.live and link.claims == named.identifiers:
                 self._keep(named, link.person, learned)
             else:
@@ -222,9 +243,10 @@ class Resolver:
         return [
             named
             for named in undecided
-            if not any(stones.get(digest, -1) >= named.sighting.at[0] for digest in (named.row, *named.identifiers))
+            if not any(stones.get(digest, -1) >= named.sighting.as_of for digest in (named.row, *named.identifiers))
         ]
 
     def _keep(self, named: _Named, person: OneID, learned: dict[tuple[bytes, bytes], OneID]) -> None:
         self._cache.put(named.sighting.row, (named.sighting.identifiers, person))
-        learned[named.row, named.shown] = person
+        if self._redis is not None:
+            learned[named.row, named.shown] = person

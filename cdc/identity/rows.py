@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
@@ -12,9 +12,20 @@ from cdc.identity.deciding import Link, Owned
 
 MOST_KEYS: Final = 500
 _LINK: Final = (
-    "l.digest, l.person, COALESCE(p.merged_into, l.person), l.live, l.at_order, l.at_row, l.claims, l.channel"
+    "l.digest, l.person, COALESCE(p.merged_into, l.person), l.live, l.at_order, l.at_row, l.claims, l.channel, l.yields"
 )
 _DIGEST: Final = 16
+
+
+class Standing(NamedTuple):
+    """A row's link as it is kept; `claims`: the digests that it showed last, one after another; `yields`: names of fields, by spaces."""
+
+    person: int
+    live: bool
+    at_order: int
+    at_row: int
+    claims: bytes
+    yields: str
 
 
 class Rows:
@@ -34,6 +45,11 @@ class Rows:
             " JOIN datong_person p ON p.deployment = l.deployment AND p.id = l.person WHERE l.digest "
         )
         return {bytes(row[0]): _link(row) for row in self._among(sql, digests)}
+
+    def standing(self, digests: Sequence[bytes]) -> dict[bytes, Standing]:
+        """As `links`, of rows as they stand, without who their people are after merges: what a batch of known rows asks for."""
+        sql = "SELECT digest, person, live, at_order, at_row, claims, yields FROM datong_identity_link WHERE digest "
+        return {bytes(row[0]): Standing(*row[1:]) for row in self._among(sql, digests)}
 
     def owners(self, digests: Sequence[bytes]) -> dict[bytes, Owned]:
         sql = "SELECT digest, person, field, scope, rows, blocked FROM datong_identifier WHERE digest "
@@ -67,6 +83,16 @@ class Rows:
         """Whom people were merged into; those who were not are left out."""
         sql = f"SELECT id, merged_into FROM datong_person WHERE {self._mine} AND merged_into IS NOT NULL AND id "
         return {row[0]: row[1] for row in self._among(sql, people, self._deployment)}
+
+    def told(self, people: Sequence[int]) -> Iterator[tuple[int, frozenset[str]]]:
+        """The fields that have been told of people; those of whom nothing was are left out."""
+        sql = f"SELECT id, told FROM datong_person WHERE {self._mine} AND told <> '' AND id "
+        return ((row[0], frozenset(row[1].split())) for row in self._among(sql, people, self._deployment))
+
+    def known(self, people: Sequence[int]) -> set[int]:
+        """Which of these people there are: all but those who were forgotten."""
+        sql = f"SELECT id FROM datong_person WHERE {self._mine} AND id "
+        return {row[0] for row in self._among(sql, people, self._deployment)}
 
     def joined(self, people: Sequence[int]) -> dict[int, int]:
         """Whom people were merged into, where their rows went along."""
@@ -109,11 +135,22 @@ class Rows:
     def write_links(self, rows: Iterable[tuple[bytes, Link, bytes]]) -> None:
         """(digest, link, sealed local key). Rows that are gone come first: another may be the one living row now."""
         self.many(
-            "INSERT INTO datong_identity_link (digest, deployment, person, channel, live, at_order, at_row, claims, value)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET person = excluded.person,"
-            " live = excluded.live, at_order = excluded.at_order, at_row = excluded.at_row, claims = excluded.claims",
+            "INSERT INTO datong_identity_link (digest, deployment, person, channel, live, at_order, at_row, claims, yields, value)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET person = excluded.person,"
+            " live = excluded.live, at_order = excluded.at_order, at_row = excluded.at_row, claims = excluded.claims,"
+            " yields = excluded.yields",
             [
-                (digest, self._deployment, link.person, link.channel, link.live, *link.at, b"".join(link.claims), value)
+                (
+                    digest,
+                    self._deployment,
+                    link.person,
+                    link.channel,
+                    link.live,
+                    *link.at,
+                    b"".join(link.claims),
+                    " ".join(sorted(link.yields)),
+                    value,
+                )
                 for digest, link, value in sorted(rows, key=lambda row: row[1].live)
             ],
         )
@@ -147,16 +184,21 @@ class Rows:
         """The rows whose last column is among `keys`; `first` are the parameters before those."""
         if not self._is_sqlite:
             if keys:
-                yield from self._connection.exec_driver_sql(f"{sql} = ANY(%s)", (*first, list(keys)))
+                yield from self._fetched(f"{sql} = ANY(%s)", (*first, list(keys)))
             return
         remaining = iter(keys)
         while chunk := list(islice(remaining, MOST_KEYS)):
-            yield from self._connection.exec_driver_sql(
-                f"{sql} IN ({','.join('?' * len(chunk))})", (*first, *chunk)
-            ).fetchall()
+            yield from self._fetched(f"{sql} IN ({','.join('?' * len(chunk))})", (*first, *chunk))
+
+    def _fetched(self, sql: str, parameters: tuple[object, ...]) -> list[Any]:
+        """The driver's own tuples: the library's rows cost more than reading them."""
+        result = self._connection.exec_driver_sql(sql, parameters)
+        rows = list(result.cursor.fetchall())
+        result.close()
+        return rows
 
 
 def _link(row: Any) -> Link:
     claims = bytes(row[6])
     digests = tuple(claims[at : at + _DIGEST] for at in range(0, len(claims), _DIGEST))
-    return Link(row[1], row[2], bool(row[3]), (row[4], row[5]), digests, row[7])
+    return Link(row[1], row[2], bool(row[3]), (row[4], row[5]), digests, row[7], frozenset(row[8].split()))

@@ -10,8 +10,16 @@ from typing import Final
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 IDENTITY_LOCK: Final = 0x6F6E656964  # of PostgreSQL's advisory locks: "oneid"
+
+# What a store of an older version lacks, by the version that brought it.
+ADDED: Final = {
+    2: (
+        "ALTER TABLE datong_person ADD COLUMN told TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE datong_identity_link ADD COLUMN yields TEXT NOT NULL DEFAULT ''",
+    )
+}
 
 metadata = sa.MetaData()
 state = sa.Table(
@@ -32,6 +40,7 @@ people = sa.Table(
     sa.Column("entity", sa.String(64), nullable=False),
     sa.Column("merged_into", sa.BigInteger, nullable=True),
     sa.Column("joined", sa.Boolean, nullable=False),
+    sa.Column("told", sa.Text, nullable=False, server_default=""),  # names of fields, by spaces
     sa.Index("datong_person_merged", "deployment", "merged_into"),
     sqlite_with_rowid=False,
 )
@@ -60,6 +69,7 @@ links = sa.Table(
     sa.Column("at_order", sa.BigInteger, nullable=False),
     sa.Column("at_row", sa.BigInteger, nullable=False),
     sa.Column("claims", sa.LargeBinary, nullable=False),
+    sa.Column("yields", sa.Text, nullable=False, server_default=""),  # names of fields, by spaces
     sa.Column("value", sa.LargeBinary, nullable=False),
     sa.Index("datong_identity_link_person", "deployment", "person"),
     # One winner: at most one living row of a person in a channel, whoever writes.

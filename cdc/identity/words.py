@@ -25,7 +25,8 @@ class Sighting(msgspec.Struct, frozen=True, gc=False):
     """A row as one change of its channel's log shows it: its whole set of identifiers, strongest first.
 
     `begun`: the change inserts the row (its key may have been another's before); `ended`: it deletes it. Sightings of one
-    channel come in the order of its log.
+    channel come in the order of its log. `read_for`: of a row that was read from the table and not from the log, the order of the
+    change for which it was read. `told`: the fields that an insert gives a value.
     """
 
     row: Row
@@ -33,6 +34,13 @@ class Sighting(msgspec.Struct, frozen=True, gc=False):
     at: Place
     begun: bool = False
     ended: bool = False
+    read_for: int = 0
+    told: tuple[str, ...] = ()
+
+    @property
+    def as_of(self) -> int:
+        """The order that a tombstone covers, or does not."""
+        return max(self.at[0], self.read_for)
 
 
 QuestionKind: TypeAlias = Literal[

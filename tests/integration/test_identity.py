@@ -13,7 +13,7 @@ import pytest
 from cdc.errors import HaltError, TransientError
 from cdc.identity.caches import RedisCache
 from cdc.identity.directory import Directory, MadeLink
-from cdc.identity.identifiers import Normaliser
+from cdc.identity.identifiers import Normaliser, e164
 from cdc.identity.merging import IdentityRefusedError, Merging
 from cdc.identity.registry import Registry
 from cdc.identity.resolver import Resolver
@@ -278,6 +278,49 @@ def test_people_who_were_created_are_never_created_again_after_forgetting(hub):
     assert hub.sees("website", 2, phone="13912345678", at=101) > person
 
 
+def test_a_forgotten_person_is_in_no_cache_and_no_late_row_links_him_again(hub, redis_address, redis_db):
+    hub.redis = redis_address
+    person = hub.sees("website", 1, phone="13812345678", at=1)
+    hub.sees("website", 1, phone="13812345678", at=2)
+    website, resolver = hub.directory("website"), hub.capture("website")
+    assert website.keys([person]) == {person: (1,)}
+    hub.decide("forget", person, {"website": 5})
+    resolver.follow_generation()
+    assert len(resolver._cache) == len(resolver._references) == 0
+    assert e164.cache_info().currsize == 0
+    with redis_db.connect() as client:
+        assert client.keys("datong:coffee:identities:*") == []
+    assert website.keys([person]) == {}
+    assert website.forgotten([person]) == {person}
+    assert website.link([MadeLink("member", person, (2,))]) == [], "an applier had not heard of it yet"
+    assert website.keys([person]) == {}
+    assert hub.count("datong_identity_link") == hub.count("datong_person") == 0
+
+
+def test_who_is_read_from_a_table_for_a_late_change_stays_forgotten_and_for_a_later_one_comes_again(hub):
+    person = hub.sees("website", 1, phone="13812345678", at=10)
+    hub.decide("forget", person, {"website": 20})
+    assert hub.sees("website", 1, phone="13812345678", at=0, read_for=15) is None
+    assert hub.sees("website", 1, phone="13812345678", at=0, read_for=21) > person
+
+
+def test_what_was_told_of_somebody_first_stands_and_later_registrations_yield_to_it(hub):
+    """The same whoever is read again, and until a row of that person is deleted."""
+
+    def registered(channel, local, *told, at):
+        person = hub.sees(channel, local, phone="13812345678", at=at, begun=True, told=told)
+        return person, set(hub.capture(channel).yields.get(0, ()))
+
+    person, yields = registered("website", 1, "phone", "nick", at=1)
+    assert yields == set()
+    assert registered("miniapp", 1, "phone", "openid", at=1) == (person, {"phone"})
+    assert registered("crm", 1, "nick", "openid", "level", at=1) == (person, {"nick", "openid"})
+    hub.capture("miniapp", fresh=True)
+    assert registered("miniapp", 1, "phone", "openid", at=1) == (person, {"phone"}), "read again"
+    hub.sees("miniapp", 1, phone="13812345678", at=2, ended=True)
+    assert registered("miniapp", 2, "phone", "openid", at=3) == (person, set())
+
+
 def test_another_process_s_merge_is_seen_by_warm_caches(hub, redis_address):
     hub.redis = redis_address
     one, other = hub.sees("website", 1, openid="o1"), hub.sees("miniapp", 2, openid="o2")
@@ -306,14 +349,33 @@ def test_identifiers_are_sealed_with_a_key_and_another_key_is_refused(tmp_path):
     hub = Hub(f"sqlite:///{path}", key="s" * 32)
     person = hub.sees("website", 4711, phone="13812345678", openid="oSecret")
     assert hub.directory("website").keys([person]) == {person: (4711,)}
+    hub.registry.keep_moves("website", 1, [("website.orders", "member_id", b'["order-4712"]')] * 2)
+    assert hub.registry.moves("website", 1) == [("website.orders", "member_id", b'["order-4712"]')]
+    files = list(path.parent.iterdir())
+    assert {file.name for file in files} == {"datong.db", "datong.db-wal", "datong.db-shm"}
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    held = b"".join(file.read_bytes() for file in files)
     hub.registry.close()
-    held = b"".join(file.read_bytes() for file in path.parent.iterdir())
-    for canary in (b"13812345678", b"oSecret", b"4711"):
+    for canary in (b"13812345678", b"oSecret", b"4711", b"order-4712"):
         assert canary not in held
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
     for key in (None, "t" * 32):
         with pytest.raises(HaltError, match="STORE_KEY_CHANGED"):
             Registry(f"sqlite:///{path}", "coffee", key).open()
+
+
+def test_a_store_of_the_version_before_is_taken_up(tmp_path):
+    url = f"sqlite:///{tmp_path}/datong.db"
+    hub = Hub(url)
+    person = hub.sees("website", 1, phone="13812345678")
+    hub.registry.close()
+    with sqlite3.connect(tmp_path / "datong.db") as connection:
+        connection.execute("ALTER TABLE datong_person DROP COLUMN told")
+        connection.execute("ALTER TABLE datong_identity_link DROP COLUMN yields")
+        connection.execute("UPDATE datong_identity_state SET schema_version = 1")
+    again = Hub(url)
+    assert again.sees("website", 1, phone="13812345678") == person
+    assert again.sees("crm", 1, phone="13812345678", begun=True, told=("phone",)) == person
+    again.registry.close()
 
 
 def test_a_store_that_cannot_be_reached_stops_and_nobody_is_guessed(tmp_path):

@@ -32,10 +32,13 @@ MAPPINGS = {
 
 
 class Known:
-    """The people who have a row here already."""
+    """The people who have a row here already; from 100 on they are forgotten."""
 
     def __init__(self, *people):
         self.people = {person: (person + 1000,) for person in people}
+
+    def forgotten(self, people):
+        return {person for person in people if person >= 100}
 
     def keys(self, people):
         return {person: self.people[person] for person in people if person in self.people}
@@ -69,6 +72,17 @@ def bought(number, person):
 
 def test_new_people_come_before_what_refers_to_them():
     assert plan(new(1), bought("A", 1), new(2, inviter=1), bought("B", 2)) == ([([0, 2], [1, 3])], [])
+
+
+def test_a_new_row_may_refer_to_itself_and_is_written_twice():
+    made = Planner(lambda: MAPPINGS, Known()).plan([new(1, inviter=1), new(2)], lambda _: False, None)
+    assert [(segment.creates, segment.rest) for segment in made.segments] == [([0, 1], [])]
+    assert len(made) == 3
+
+
+def test_what_is_told_of_somebody_forgotten_is_dropped_and_what_refers_to_him_is_refused():
+    work = [new(100), renamed(101), gone(102), bought("A", 100), new(1, inviter=100), bought("B", 1)]
+    assert plan(*work) == ([([], [])], [(3, "refused"), (4, "refused"), (5, "missing_reference")])
 
 
 def test_who_is_here_is_changed_and_not_created():

@@ -1,0 +1,156 @@
+"""People of whom every channel has a row: registered in several at once, made one by an operator, forgotten."""
+
+import json
+import random
+import sqlite3
+import threading
+from contextlib import closing
+
+import psycopg
+import pymysql
+import pytest
+
+from tests.shops import Shop
+from tests.waiting import await_that
+
+
+@pytest.fixture
+def shops(make_world):
+    """A phone is unique in every channel, as the tables of people have it."""
+    made = Shop(make_world("mysql_db", "postgresql_db", "mariadb_db", table=False))
+    for channel in made.world.channels.values():
+        channel.execute("CREATE UNIQUE INDEX members_mobile ON members (mobile)")
+    made.world.start(ready=False)
+    made.world.await_ready(90)
+    return made
+
+
+def register(shop, name, seed, count, start):
+    """Everybody registers in this channel too, in an order of its own; who is there already is turned away."""
+    numbers = list(range(count))
+    random.Random(f"{seed}{name}").shuffle(numbers)
+    start.wait()
+    for n in numbers:
+        wx = f"o{n}" if name == "c" else None  # of those who register there, one channel knows more than the others
+        try:
+            shop.member(name, mobile=f"139{n:08d}", nick=f"{name}{n}", wx=wx)
+        except (psycopg.errors.UniqueViolation, pymysql.err.IntegrityError):
+            continue
+
+
+def test_people_of_whom_every_channel_has_a_row(shops):
+    """One world for several steps: starting one takes longer than all of them."""
+    registered_in_three_channels_at_once(shops)
+    made_one_by_an_operator(shops)
+    forgotten(shops)
+
+
+def registered_in_three_channels_at_once(shops):
+    """One OneID each, one row in each channel, and equal ones: what was told first stands, the others fill in what it left out."""
+    seed, count = random.randrange(10**6), 200
+    print("seed", seed)
+    start = threading.Barrier(3)
+    threads = [threading.Thread(target=register, args=(shops, name, seed, count, start)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    def rows(name):
+        return sorted(shops[name].execute("SELECT mobile, nick, wx FROM members"))
+
+    def differing():
+        return [(name, len(rows(name)), sorted(set(rows(name)) - set(rows("a")), key=str)[:5]) for name in "abc"]
+
+    await_that(
+        lambda: len(rows("a")) == count and rows("a") == rows("b") == rows("c"),
+        timeout=40, message=lambda: f"{differing()} {shops.parked()} {shops.world.log()[-5000:]}",
+    )  # fmt: skip
+    assert shops.parked() == {"a": 0, "b": 0, "c": 0}
+    assert shops.questions() == []
+    with closing(sqlite3.connect(shops.world.folder / "store.db")) as store:
+        assert store.execute("SELECT COUNT(*) FROM datong_person").fetchone() == (count,)
+        assert store.execute("SELECT COUNT(*) FROM datong_identity_link WHERE live").fetchone() == (3 * count,)
+    shops["a"].execute("DELETE FROM members")
+    await_that(lambda: not rows("b") and not rows("c"), timeout=30)
+
+
+def made_one_by_an_operator(shops):
+    """Both rows stay, in every channel; identifiers are the kept one's, references follow, and an undo takes all of it back."""
+    one = shops.member("a", mobile="13800000001", nick="one")
+    two = shops.member("a", mobile="13800000002", nick="two", inviter_id=one)
+    shops.member("a", mobile="13800000003", nick="three", inviter_id=two)
+    people = {
+        "one": ("13800000001", None, None), "two": ("13800000002", None, "one"), "three": ("13800000003", None, "two"),
+    }  # fmt: skip
+    shops.await_people(people)
+
+    def local(name, nick):
+        return shops[name].execute("SELECT id FROM members WHERE nick = %s", nick)[0][0]
+
+    shops.order("a", "M1", one)
+    shops.order("b", "M2", local("b", "two"))
+    orders = {"M1": ("one", 1), "M2": ("two", 1)}
+    shops.await_orders(orders)
+    kept, gone = (shops.show(phone)[0]["oneid"] for phone in ("13800000001", "13800000002"))
+    merged = shops.decide("merge", kept, gone, "--keep", kept)
+    shops.await_orders({"M1": ("one", 1), "M2": ("one", 1)})
+    shops.await_people(people | {"two": ("13800000002", None, "one"), "three": ("13800000003", None, "one")})
+    # Two rows, still replicated as two; a new order of either is the kept one's in the other channels.
+    shops["c"].execute("UPDATE members SET nick = 'too' WHERE nick = 'two'")
+    shops.order("c", "M3", local("c", "too"))
+    await_that(lambda: [shops.orders(n).get("M3") for n in "abc"] == [("one", 1), ("one", 1), ("too", 1)],
+               timeout=30, message=lambda: str([shops.orders(n) for n in "abc"]))  # fmt: skip
+    assert {p["oneid"] for phone in ("13800000001", "13800000002") for p in shops.show(phone)} == {kept}
+    assert len(shops.rows_of("13800000002")) == 6
+    shops["a"].execute("DELETE FROM orders WHERE order_no = 'M3'")
+    shops.decide("undo", merged)
+    shops.await_orders({"M1": ("one", 1), "M2": ("too", 1)})
+    people["too"] = people.pop("two")
+    shops.await_people(people | {"three": ("13800000003", None, "too")})
+    assert [p["oneid"] for p in shops.show("13800000002")] == [gone]
+
+
+def forgotten(shops):
+    """What was committed before brings nobody back, wherever it has got to; what comes after does."""
+    shops["a"].execute("DELETE FROM orders")
+    shops["a"].execute("DELETE FROM members")
+    person = shops.member("a", mobile="13800000031", nick="somebody")
+    shops.await_people({"somebody": ("13800000031", None, None)})
+    shops.await_orders({})
+    (known,) = shops.show("13800000031")
+    for what in (("a", "capture"), ("c", "apply")):
+        assert shops.world.command("pause", *what, timeout=90).returncode == 0
+        shops.world.await_state(*what, "paused")
+    shops["a"].execute("UPDATE members SET nick = 'late' WHERE id = %s", person)  # not captured yet
+    shops.order("a", "F1", person)
+    shops["b"].execute("UPDATE members SET wx = 'late'")  # captured, and not applied in c yet
+    shops.order("b", "F2", shops["b"].execute("SELECT id FROM members")[0][0])
+    await_that(lambda: shops.orders("a").get("F2"), timeout=30)
+    shops.decide("forget", "13800000031", "--yes")
+    with shops.world.redis.connect() as client:
+        names = client.keys(f"datong:{shops.world.deployment}:identities:*")
+        assert sum(client.hlen(name) for name in names) == 0
+    for what in (("a", "capture"), ("c", "apply")):
+        assert shops.world.command("resume", *what, timeout=90).returncode == 0
+    await_that(lambda: shops.parked() == {"a": 0, "b": 1, "c": 2}, timeout=30, message=lambda: f"{shops.parked()}")
+    waiting = json.loads(shops.world.command("parked", "list", "--json", timeout=90).stdout)
+    assert {(row["channel"], row["reason"]) for row in waiting} == {("b", "refused"), ("c", "refused")}
+    assert shops.show("13800000031") == []
+    assert shops.show(f"oneid:{known['oneid']}") == []
+    with closing(sqlite3.connect(shops.world.folder / "store.db")) as store:
+        assert store.execute(
+            "SELECT COUNT(*) FROM datong_identity_link WHERE person = ?", (known["oneid"],)
+        ).fetchone() == (0,)
+    assert shops.people("c")["somebody"][1] is None, "nothing of it was written"
+
+    shops["a"].execute("UPDATE members SET nick = 'back' WHERE id = %s", person)
+    (again,) = await_that(
+        lambda: shops.show("13800000031"),
+        timeout=30,
+        message=lambda: f"somebody comes again {shops.world.log()[-6000:]}",
+    )
+    assert again["oneid"] > known["oneid"]
+    shops.order("a", "F3", person)
+    shops["b"].execute("UPDATE members SET wx = 'here'")
+    await_that(lambda: shops.orders("b").get("F3") == ("back", 1), timeout=30, message=lambda: f"{shops.orders('b')}")
