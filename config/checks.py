@@ -98,11 +98,7 @@ def _sqlite_channel(path: str, channel: ChannelConfig) -> Iterator[Problem]:
         yield Problem(f"{path}.tls", "an SQLite file is opened, not connected to: there is nothing to encrypt")
 
 
-def _sqlite_mapping(path: str, mapping: MappingConfig, entity: EntityConfig | None) -> Iterator[Problem]:
-    if entity is not None and (
-        entity.identity is not None or any(f.type == "reference" for f in entity.fields.values())
-    ):
-        yield Problem(f"{path}.entity", "people, and references to them, are not written into an SQLite file")
+def _sqlite_mapping(path: str, mapping: MappingConfig) -> Iterator[Problem]:
     if mapping.direction != "apply":
         yield Problem(
             f"{path}.direction",
@@ -167,7 +163,7 @@ def _mappings(document: Document, names: Names) -> Iterator[Problem]:
         yield from _table(path, mapping)
         channel = document.channels.get(mapping.channel)
         if channel is not None and channel.engine == "sqlite":
-            yield from _sqlite_mapping(path, mapping, document.entities.get(mapping.entity))
+            yield from _sqlite_mapping(path, mapping)
         yield from _columns(path, mapping, document.entities.get(mapping.entity), names)
         yield from people_problems(path, mapping, document)
         spec = mapping_spec(name, mapping, document)

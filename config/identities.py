@@ -124,13 +124,23 @@ def people_problems(path: str, mapping: MappingConfig, document: Document) -> It
             f"{path}.direction",
             f"people cannot be written with bookkeeping none (channel {mapping.channel}): a link to a new row would be lost in a crash - use direction capture",
         )
+    is_sqlite = channel is not None and channel.engine == "sqlite"
+    if is_sqlite and entity.identity is not None:
+        yield Problem(f"{path}.entity", f"people are not written into an SQLite file (channel {mapping.channel})")
     mapped = {other.entity for other in document.mappings.values() if other.channel == mapping.channel}
     for column, config in mapping.columns.items():
         field = entity.fields.get(config.field)
         if field is None or field.type != "reference":
             continue
         target = document.entities.get(field.to or "")
-        if target is not None and target.identity is not None and field.to not in mapped:
+        if target is None or target.identity is None:
+            continue
+        if is_sqlite:
+            yield Problem(
+                f"{path}.columns.{column}",
+                f"refers to people, whom an SQLite file does not hold: leave it out, or map entity '{field.to}' with a key",
+            )
+        elif field.to not in mapped:
             yield Problem(
                 f"{path}.columns.{column}",
                 f"refers to entity '{field.to}', which channel '{mapping.channel}' does not map",

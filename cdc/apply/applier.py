@@ -157,6 +157,8 @@ class Applier:
 
         Any other error ends the session: the next one begins at what the target's own table says.
         """
+        if batch.people is not None and batch.people.dropped:
+            log.info("forgotten_dropped", changes=batch.people.dropped)
         if batch.empty:
             self._unwritten |= batch.written
         else:

@@ -1,19 +1,31 @@
 """References follow a merge, in every channel: what refers to the row of somebody who was merged refers to the kept one's. Guards I3.
 
 Found before the transaction, written in it, by the rows' own keys; which rows were moved is kept in the hub store before that, so
-that an undo moves exactly those back.
+that an undo moves exactly those back, and with them the rows which came in between and were written as the kept one's from the start.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from cdc.identity.directory import Directory
 from cdc.identity.registry import Registry, pack_local, unpack_local
-from cdc.identity.words import Decision, LocalKey
+from cdc.identity.words import Decision, LocalKey, OneID
 from sinks.contract import PeopleSink, RowWrite
 from transforms.compiled import ColumnCodec, CompiledMapping
 from transforms.values import ChannelValue
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A reference that names `gone` and was written as `kept`'s, in the row with this key."""
+
+    kept: OneID
+    gone: OneID
+    mapping: str
+    column: str
+    local: LocalKey
 
 
 class Moving:
@@ -45,6 +57,16 @@ class Moving:
         if decision.kind == "undo":
             return self._moved_back(decision, kept, gone)
         return []
+
+    def note(self, followed: Sequence[Followed]) -> None:
+        """Keep which references were written as the kept one's although they named the other, for an undo. Raises TransientError."""
+        by_merge: dict[tuple[OneID, OneID], list[tuple[str, str, bytes]]] = {}
+        for one in followed:
+            by_merge.setdefault((one.kept, one.gone), []).append((one.mapping, one.column, pack_local(one.local)))
+        for (kept, gone), moved in by_merge.items():
+            seq = self._registry.merge_of(kept, gone)
+            if seq is not None:
+                self._registry.keep_moves(self._channel, seq, moved)
 
     def _moved(self, decision: Decision, kept: LocalKey, gone: LocalKey) -> list[RowWrite]:
         writes: list[RowWrite] = []

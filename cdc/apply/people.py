@@ -14,7 +14,7 @@ import structlog
 from msgspec import structs
 
 from cdc.apply.encoding import Encoder
-from cdc.apply.moving import Moving
+from cdc.apply.moving import Followed, Moving
 from cdc.apply.people_matching import Matching, local_key, values_of
 from cdc.apply.people_plan import FORGOTTEN, MISSING_PERSON, MISSING_REFERENCE, PeoplePlan, Planner, Work
 from cdc.errors import HaltError
@@ -35,6 +35,9 @@ class _Open:
 
     made: dict[OneID, MadeLink] = field(default_factory=dict)
     gone: list[tuple[str, LocalKey, OneID]] = field(default_factory=list)
+    followed: list[tuple[Layout, Change, int, OneID]] = field(
+        default_factory=list
+    )  # references, and whose a merge made them
 
 
 class People:
@@ -130,6 +133,16 @@ class People:
         ]
         if links:
             self._people.keep(links)
+        self.moving.note([self._followed(*one) for one in self._open.followed])
+
+    def _followed(self, layout: Layout, change: Change, at: int, kept: OneID) -> Followed:
+        compiled, gone = self._mappings()[layout.entity], change.values[at]
+        column = next(codec.column for codec in compiled.columns if codec.field == layout.fields[at])
+        key = change.key
+        if self._planner.concern(layout).is_person:
+            made = self._open.made.get(key[0])
+            key = self._directory.keys(key).get(key[0], ()) if made is None else made.local
+        return Followed(kept, gone, compiled.spec.name, column, key)
 
     # -- creating people
 
@@ -269,6 +282,8 @@ class People:
                     if local is None:
                         error = f"{layout.entity} refers to OneID {made[at]}, who has no row here yet"
                         raise Rejected(error, reason=MISSING_REFERENCE)
+                    if (kept := self._directory.followed.get(made[at])) is not None:
+                        self._open.followed.append((layout, change, at, kept))
                     (made[at],) = local
             values = tuple(made)
         # Counters need what was there before; whom a reference named then is of no concern.

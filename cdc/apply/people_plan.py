@@ -45,6 +45,7 @@ class PeoplePlan:
     forgotten: set[OneID] = field(default_factory=set)
     segments: list[Segment] = field(default_factory=list)
 
+    dropped: int = 0  # changes of people who were forgotten
     itself: int = 0  # new rows that refer to themselves: written twice
 
     def __len__(self) -> int:
@@ -145,6 +146,7 @@ class Planner:
                 continue
             is_person = self.concern(layout).is_person
             if is_person and change.key[0] in plan.forgotten:
+                plan.dropped += 1
                 continue
             missing = next((p for p in self.needed(layout, change) if p not in nameable), None)
             if missing in plan.forgotten:

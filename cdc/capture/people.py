@@ -275,6 +275,7 @@ class People:
         if item.sighting is not None:
             person = people[item.sighting]
             if person is None:
+                log.info("forgotten_dropped", channel=self._own.channel, order=item.order)
                 return None
             key = (person,)
             if change.op == "insert" and (yields := self._resolver.yields.get(item.sighting)):

@@ -32,6 +32,7 @@ class Directory:
         self._keys: BoundedCache[OneID, LocalKey] = BoundedCache(cache_size)
         self._references: BoundedCache[OneID, LocalKey] = BoundedCache(cache_size)
         self._generation: Generation | None = None
+        self.followed: dict[OneID, OneID] = {}  # of those looked up: who has a row here, and is named by that of whom
 
     def keys(self, people: Iterable[OneID]) -> dict[OneID, LocalKey]:
         """The local keys of people's own rows, or of who they were joined with; nobody without a living row."""
@@ -65,6 +66,8 @@ class Directory:
                 into = canonical[person]
                 candidates = (into, person, *others.get(into, ()))
                 local = next((locals_[p] for p in candidates if p in locals_), None)
+                if into != person and into in locals_ and person in locals_:
+                    self.followed[person] = into
                 if local is not None:
                     found[person] = local
                     self._references.put(person, local)
@@ -141,6 +144,7 @@ class Directory:
         if generation != self._generation:
             self._keys.clear()
             self._references.clear()
+            self.followed.clear()
             self._generation = generation
 
 

@@ -126,6 +126,16 @@ class Registry:
                     ],
                 )
 
+    def merge_of(self, kept: OneID, gone: OneID) -> int | None:
+        """The number of the merge that made them one."""
+        sql = (
+            "SELECT MAX(seq) FROM datong_identity_event WHERE deployment = ? AND kind = 'merge' AND undone_by IS NULL"
+            " AND kept = ? AND gone = ?"
+        )
+        with self.reading() as rows:
+            found: int | None = rows.one(sql, self.deployment, kept, gone)[0]
+        return found
+
     def moves(self, channel: str, seq: int) -> list[tuple[str, str, bytes]]:
         sql = 'SELECT mapping, "column", local_key FROM datong_identity_move WHERE deployment = ? AND channel = ? AND seq = ?'
         with self.reading() as rows:

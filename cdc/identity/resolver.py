@@ -98,7 +98,10 @@ class Resolver:
         return people
 
     def known(self, rows: Sequence[Row]) -> dict[Row, OneID]:
-        """The people of rows that references name, after merges; rows that nobody has seen are left out."""
+        """The people of rows that references name, as whose rows they are: appliers follow merges, and undo what they followed.
+
+        Rows that nobody has seen are left out.
+        """
         self.follow_generation()
         seal, channel, cache = self._registry.seal, self._channel, self._references
         found: dict[Row, OneID] = {}
@@ -111,10 +114,10 @@ class Resolver:
                 found[row] = person
         if digests:
             with self._registry.reading() as hub:
-                links = hub.links(list(digests))
+                links = hub.standing(list(digests))
             for digest, link in links.items():
-                found[digests[digest]] = link.canonical
-                cache.put(digests[digest], link.canonical)
+                found[digests[digest]] = link.person
+                cache.put(digests[digest], link.person)
         return found
 
     def unlinked(self, rows: Sequence[Row]) -> set[Row]:

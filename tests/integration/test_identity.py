@@ -226,12 +226,14 @@ def test_merge_moves_identifiers_and_is_undone_exactly(hub):
     other = hub.sees("website", 2, openid="o2")
     event = hub.decide("merge", one, other, one)
     assert hub.sees("website", 2, openid="o2") == other, "two rows of one channel go on as two rows"
-    assert hub.capture("website").known([Row("member", (2,))]) == {Row("member", (2,)): one}, "references follow"
+    assert hub.directory("website").references([other]) == {other: (1,)}, "references follow"
     assert hub.sees("crm", 5, openid="o2") == one
     with pytest.raises(IdentityRefusedError, match="merged into"):
         hub.decide("merge", one, other, one)
+    assert hub.registry.merge_of(one, other) == event.seq
     hub.decide("undo", event.seq)
-    assert hub.capture("website").known([Row("member", (2,))]) == {Row("member", (2,)): other}
+    assert hub.registry.merge_of(one, other) is None
+    assert hub.directory("website").references([other]) == {other: (2,)}
     assert hub.sees("miniapp", 1, openid="o2") == other
     with pytest.raises(IdentityRefusedError, match="no decision"):
         hub.decide("undo", event.seq)

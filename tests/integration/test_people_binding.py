@@ -1,5 +1,8 @@
 """Who is one person, and who decides it: rules of the configuration, numbers bound later, recycled ones, an operator's word."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from tests.shops import Shop, rows_of
@@ -104,5 +107,11 @@ def test_who_is_one_person_by_rule_by_binding_and_by_decision(cards):
     shop.decide("undo", merged)
     shop.order("b", "B10", new)
     await_that(lambda: shop.parked()["a"] == 1, timeout=30, message=lambda: f"{shop.parked()}")
+    for words, is_shown in ((("13700000001",), False), (("13700000001", "--reveal"), True)):
+        shown = shop.world.command("identity", "show", *words, timeout=90)
+        assert ("+8613700000001" in shown.stdout) is is_shown, shown
+    with closing(sqlite3.connect(shop.world.folder / "store.db")) as store:
+        revealed = store.execute("SELECT subject FROM datong_audit WHERE what = 'identity reveal'").fetchall()
+    assert revealed == [(f"oneid:{before}",)]
     assert orders_of("a")["B9"] == old, "what had been written stays where it was"
     assert "13700000001" not in shop.world.all_logs()

@@ -52,6 +52,26 @@ def test_a_configuration_offers_what_the_engine_asks_for(tmp_path):
     assert configuration.health.max_lag == 60
 
 
+def test_people_and_references_to_them_are_refused_in_an_sqlite_file_and_references_to_keys_are_not():
+    to_file = ("mysql://datong:${SHOP_PASSWORD}@127.0.0.1:3306/shop", "sqlite:///var/shop.db")
+    one_way = ("table: orders\n", "table: orders\n    direction: apply\n")
+    people = ("key: [order_no, line]", "identity: [order_no]")
+    assert problems(bent(to_file, one_way, people)) == [
+        "mappings.shop.orders.entity: people are not written into an SQLite file (channel shop)"
+    ]
+    field = ("line: {type: integer}", "line: {type: integer}\n      buyer: {type: reference, to: buyer}")
+    column = ("no: order_no", "no: order_no\n      buyer_id: buyer")
+    buyer = "entities:\n  buyer:\n    %s: [phone]\n    fields: {phone: {type: text}}\n"
+    to_key, to_people = (
+        bent(to_file, one_way, field, column, ("entities:\n", buyer % kind)) for kind in ("key", "identity")
+    )
+    assert parse(to_key, ENVIRONMENT).channels["shop"].engine == "sqlite"
+    (problem,) = problems(to_people)
+    assert problem.startswith(
+        "mappings.shop.orders.columns.buyer_id: refers to people, whom an SQLite file does not hold"
+    )
+
+
 def test_nothing_secret_is_in_a_repr():
     configuration = parse(bent(("deployment: small", "deployment: small\nadmin: {token: canary-token}")), ENVIRONMENT)
     assert "canary" not in repr(configuration)
