@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from cdc.errors import HaltError
 from cdc.identity.caches import BoundedCache
 from cdc.identity.deciding import Link, View
 from cdc.identity.registry import Generation, Registry, pack_local
@@ -114,12 +115,20 @@ class Directory:
             deciding.rows.write_links((digest, link, b"") for digest, link in links.items())
 
     def forgotten(self, people: Iterable[OneID]) -> set[OneID]:
-        """Who of these was forgotten: nothing brings that OneID back."""
+        """Who of these was forgotten: nothing brings that OneID back. Raises HaltError where one was never given out."""
         asked = sorted(set(people))
         if not asked:
             return set()
         with self._registry.reading() as hub:
-            return set(asked) - hub.known(asked)
+            gone = set(asked) - hub.known(asked)
+            last = hub.last_person() if gone else 0
+        if gone and max(gone) > last:
+            raise HaltError(
+                "IDENTITIES_LOST",
+                f"{self._channel}: changes name OneID {max(gone)}, and the hub store has given out {last} so far",
+                "was it restored from a backup? put back the hub store of before, or start over with `datong remove` for every channel",
+            )
+        return gone
 
     def owners(self, entity: str, locals_: Sequence[LocalKey]) -> dict[LocalKey, OneID]:
         """Whose these rows are; those that are nobody's are left out."""

@@ -169,8 +169,7 @@ class Deciding:
 
     def new_person(self) -> OneID:
         if self._last_person is None:
-            sql = "SELECT last_person FROM datong_identity_state WHERE deployment = ?"
-            self._first_person = self._last_person = self.rows.one(sql, self._deployment)[0]
+            self._first_person = self._last_person = self.rows.last_person()
         self._last_person += 1
         return self._last_person
 

@@ -89,6 +89,11 @@ class Rows:
         sql = f"SELECT id, told FROM datong_person WHERE {self._mine} AND told <> '' AND id "
         return ((row[0], frozenset(row[1].split())) for row in self._among(sql, people, self._deployment))
 
+    def last_person(self) -> int:
+        """The last OneID that was given out."""
+        row = self.one("SELECT last_person FROM datong_identity_state WHERE deployment = ?", self._deployment)
+        return int(row[0])
+
     def known(self, people: Sequence[int]) -> set[int]:
         """Which of these people there are: all but those who were forgotten."""
         sql = f"SELECT id FROM datong_person WHERE {self._mine} AND id "

@@ -299,6 +299,13 @@ def test_a_forgotten_person_is_in_no_cache_and_no_late_row_links_him_again(hub, 
     assert hub.count("datong_identity_link") == hub.count("datong_person") == 0
 
 
+def test_a_hub_store_that_was_put_back_is_not_taken_for_one_that_forgot(hub):
+    person = hub.sees("website", 1, phone="13812345678")
+    assert hub.directory("crm").forgotten([person]) == set()
+    with pytest.raises(HaltError, match="IDENTITIES_LOST"):
+        hub.directory("crm").forgotten([person, person + 1])
+
+
 def test_who_is_read_from_a_table_for_a_late_change_stays_forgotten_and_for_a_later_one_comes_again(hub):
     person = hub.sees("website", 1, phone="13812345678", at=10)
     hub.decide("forget", person, {"website": 20})
