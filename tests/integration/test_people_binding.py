@@ -18,6 +18,7 @@ def cards(make_world):
         "by": ["openid", "phone", "email"], "scope": {"openid": "app"}, "block": ["138 0013 8000"], "max_rows": 3,
     }  # fmt: skip
     entity["fields"] |= {"email": {"type": "text"}, "app": {"type": "text"}}
+    made.world.extra["store"] = {"url": f"sqlite:///{made.world.folder}/store.db", "key": "s" * 32}
     for name in made.world.channels:
         mapping = made.world.extra["mappings"][f"{name}.members"]
         mapping["direction"] = "capture"
@@ -115,3 +116,7 @@ def test_who_is_one_person_by_rule_by_binding_and_by_decision(cards):
     assert revealed == [(f"oneid:{before}",)]
     assert orders_of("a")["B9"] == old, "what had been written stays where it was"
     assert "13700000001" not in shop.world.all_logs()
+    held = b"".join(file.read_bytes() for file in shop.world.folder.glob("store.db*"))
+    assert b"datong_identifier" in held
+    for canary in (b"13700000001", b"13812345678", b"example.cn"):
+        assert canary not in held
