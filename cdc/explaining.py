@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from transforms import registry
-from transforms.capacity import narrower
 from transforms.columns import ColumnRefusedError
 from transforms.compile import column_codec, compile_mapping
 from transforms.compiled import CompiledMapping, MappingRefusedError
 from transforms.fixed_point import check_compiled
+from transforms.narrowing import narrower
 from transforms.registry import TransformRefusedError
 from transforms.specs import ColumnSpec, MappingSpec, TransformSpec
 from transforms.tables import Column, Table
@@ -127,8 +127,18 @@ def _lossy(
     if spec.applies and not column_spec.transforms:
         for other, table in sources:
             for theirs in other.columns:
-                source = table.column(theirs.column) if theirs.field == target.name and not theirs.transforms else None
-                misfit = None if source is None else narrower(target, source.type, column.type)
+                if theirs.field != target.name:
+                    continue
+                source = table.column(theirs.column)
+                if (
+                    source is not None
+                    and source.nullable
+                    and not (column.nullable or target.required or theirs.transforms)
+                ):
+                    notes.append(
+                        f"NULL from {other.name}: is parked - add `required: true` or make the column nullable"
+                    )
+                misfit = None if source is None or theirs.transforms else narrower(target, source.type, column.type)
                 if misfit is not None:
                     notes.append(
                         f"{misfit.holds} from {other.name}: beyond the column is parked - {misfit.mend} or widen the column"

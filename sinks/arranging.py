@@ -177,8 +177,8 @@ class _Arrangement:
         """Make one write of this and the row's last one, where nothing can tell; answers whether it could."""
         group = self._groups[place]
         last = group.get(key)
-        if last is None or moves_key(last):
-            return False  # another row became this one
+        if last is None or last.key != write.key or moves_key(last):
+            return False  # another row, which only some collation holds for this one; or another row became this one
         if write.only or last.only or write.lenient or last.lenient:
             return False  # which row it is, only the database knows
         if shape.phase == _DELETE:

@@ -27,6 +27,7 @@ _MYSQL_WORDS: Final[dict[int, str]] = {
     1411: "not a valid value of its type",
     1406: "too long",
     1690: "out of range",
+    1242: "another row has this key, which the column's collation holds for equal, or one of its unique values",
     1644: "raised by a trigger",
     3140: "not valid JSON",
     3141: "not valid JSON",

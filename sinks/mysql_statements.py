@@ -135,6 +135,19 @@ class TablePlan:
         sql = f"SELECT 1 FROM {self.name} WHERE {same} AND NOT ({self.found_by(write)}) LIMIT 1"
         return Statement(sql, f"lookup in {self.table}")
 
+    def named_by(self, write: RowWrite) -> str:
+        """Finds the row whose key is the write's to the byte: many collations hold `abc` and `ABC` for one."""
+        literals = self.literals(write, write.key_columns, write.key)
+        exact = [
+            f" AND CAST(CONVERT({quote_name(column)} USING utf8mb4) AS BINARY) = CAST({literal} AS BINARY)"
+            for column, literal in zip(write.key_columns, literals, strict=True)
+            if self.is_text(column)
+        ]
+        return self.found_by(write) + "".join(exact)
+
+    def is_text(self, column: str) -> bool:
+        return column in self._found.collations
+
     def found_by(self, write: RowWrite) -> str:
         """`a` = 1 AND `b` = 2: finds the row as it is before the write."""
         columns = (*write.key_columns, *(column for column, _ in write.only))
@@ -193,9 +206,9 @@ def insert_one(plan: TablePlan, write: RowWrite, dialect: Dialect) -> DataStatem
 
 
 def lock_row(plan: TablePlan, write: RowWrite) -> Statement:
-    """A locking read of the row that a write finds."""
-    sql = f"SELECT 1 FROM {plan.name} WHERE {plan.found_by(write)} LIMIT 1 FOR UPDATE"
-    return Statement(sql, f"lookup in {plan.table}")
+    """A locking read of the row that a write finds; an insert, of the row that it names."""
+    found = plan.named_by(write) if write.op == "insert" else plan.found_by(write)
+    return Statement(f"SELECT 1 FROM {plan.name} WHERE {found} LIMIT 1 FOR UPDATE", f"lookup in {plan.table}")
 
 
 def _inserts(plan: TablePlan, run: Sequence[RowWrite], dialect: Dialect) -> Iterator[DataStatement]:
@@ -233,8 +246,8 @@ def _chunks(
 def _on_duplicate(plan: TablePlan, write: RowWrite, *, row_alias: bool) -> str:
     """ON DUPLICATE KEY UPDATE that cannot change another row than the key's.
 
-    Should a unique index have been made since the catalog was read (TRAPS.md W1), the row that it finds has another key: the
-    subquery of two rows is then an error (1242), and the rows are written one by one by the catalog as it is.
+    The row that is found has another key where the column's collation holds the two for equal, or where a unique index was made since the
+    catalog was read (TRAPS.md W1): the subquery of two rows is then an error (1242), and the rows are written one by one.
     """
 
     def new(name: str) -> str:
@@ -242,7 +255,10 @@ def _on_duplicate(plan: TablePlan, write: RowWrite, *, row_alias: bool) -> str:
 
     names = [quote_name(column) for column in write.columns]
     keys = [quote_name(column) for column in write.key_columns if column in write.columns]
-    same = " AND ".join([f"{plan.name}.{key} = {new(key)}" for key in keys])
+    same = " AND ".join([
+        f"CAST({plan.name}.{key} AS BINARY) = CAST({new(key)} AS BINARY)" if plan.is_text(column) else f"{plan.name}.{key} = {new(key)}"
+        for column, key in zip([column for column in write.key_columns if column in write.columns], keys, strict=True)
+    ])  # fmt: skip
     changes = [f"{name} = {new(name)}" for name in names]
     if keys:
         first = names.index(keys[0])

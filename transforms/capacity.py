@@ -1,21 +1,32 @@
 """What a column can hold against what a field may hold: told when a mapping is compiled, not when the first such value comes. Guards I6.
 
 A bound that nobody declared is not guessed: such a value is refused when it comes. `fits` compares a field's own words with one column;
-`narrower` compares the two columns at the ends of a field, where both catalogs are known.
+`transforms.narrowing` compares the two columns at the ends of a field, where both catalogs are known.
 """
 
 from __future__ import annotations
 
+import decimal
 from dataclasses import dataclass
 from typing import Final
 
-from transforms.column_limits import integer_bounds
+from transforms import text_limits
+from transforms.column_limits import BLOB_BYTES, integer_bounds
+from transforms.fields import compose
 from transforms.specs import FieldSpec
 from transforms.tables import ColumnType
-from transforms.text_limits import as_catalogs_show
+from transforms.text_limits import TEXT_BYTES, as_catalogs_show
+from transforms.values import RefusedValueError, masked
 
 _SIZED_TEXT: Final = ("char", "varchar", "bpchar")
 _SIZED_BYTES: Final = ("binary", "varbinary")
+_FLOAT_DIGITS: Final = {
+    "float": 6,
+    "float4": 6,
+    "double": 15,
+    "real": 15,
+    "float8": 15,
+}  # decimals that always come back
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,32 +45,46 @@ def fits(field: FieldSpec, column_type: ColumnType) -> Misfit | None:
     column_type = column_type.base or column_type  # of a domain
     if field.type == "integer":
         return _integers(field, column_type)
-    if field.type == "decimal" and field.precision is not None and column_type.precision is not None:
-        scale, room = field.scale or 0, column_type.scale or 0
-        if scale > room or field.precision - scale > column_type.precision - room:
-            return Misfit(
-                f"decimal with {field.precision - scale} digits before and {scale} after the point",
-                f"add `precision: {column_type.precision}, scale: {room}`",
-            )
-    if field.type == "text" and column_type.name in _SIZED_TEXT and _beyond(field.max_length, column_type.length):
-        return Misfit(f"text up to {field.max_length} characters", f"add `max_length: {column_type.length}`")
-    if field.type == "bytes" and column_type.name in _SIZED_BYTES and _beyond(field.max_length, column_type.length):
-        return Misfit(f"bytes up to {field.max_length}", f"add `max_length: {column_type.length}`")
-    # A label may come to a PostgreSQL enum at any time, and the server itself refuses what is none.
-    if field.type in ("enum", "set") and column_type.labels is not None and column_type.engine != "postgresql":
-        known = column_type.labels
-        missing = [v for v in field.values or () if v not in known and as_catalogs_show(v) not in known]
-        if missing:
-            return Misfit(f"{field.type} with {', '.join(missing)}", "add a transform (enum), take the value out,")
+    if field.type == "decimal" and field.precision is not None:
+        return _decimals(field.precision, field.scale or 0, column_type)
+    if field.type == "text":
+        return _longer("text up to {} characters", field.max_length, text_room(column_type))
+    if field.type == "bytes":
+        return _longer("bytes up to {}", field.max_length, bytes_room(column_type))
+    if field.type in ("enum", "set"):
+        return _words(field, column_type)
     return None
 
 
-def _beyond(declared: int | None, room: int | None) -> bool:
-    return declared is not None and room is not None and declared > room
+def text_room(column_type: ColumnType) -> int | None:
+    """The longest text that a column may hold, in characters; None where nothing is declared. Of some it holds fewer."""
+    if column_type.name in _SIZED_TEXT:
+        return column_type.length
+    return TEXT_BYTES.get(column_type.name) if column_type.engine in ("mysql", "mariadb") else None
+
+
+def bytes_room(column_type: ColumnType) -> int | None:
+    if column_type.name in _SIZED_BYTES:
+        return column_type.length
+    return BLOB_BYTES.get(column_type.name) if column_type.engine in ("mysql", "mariadb") else None
+
+
+def whole_bounds(column_type: ColumnType) -> tuple[int, int] | None:
+    """The whole numbers that a column of integers, or of decimals of a declared size, holds."""
+    if column_type.precision is None or column_type.name not in ("decimal", "numeric"):
+        return integer_bounds(column_type)
+    most = 10 ** max(0, column_type.precision - (column_type.scale or 0)) - 1
+    return (0 if column_type.unsigned else -most, most)
+
+
+def _longer(what: str, declared: int | None, room: int | None) -> Misfit | None:
+    if declared is None or room is None or declared <= room:
+        return None
+    return Misfit(what.format(declared), f"add `max_length: {room}`")
 
 
 def _integers(field: FieldSpec, column_type: ColumnType) -> Misfit | None:
-    bounds = integer_bounds(column_type)
+    bounds = whole_bounds(column_type)
     if bounds is None:
         return None
     least, most = bounds
@@ -70,36 +95,49 @@ def _integers(field: FieldSpec, column_type: ColumnType) -> Misfit | None:
     return None
 
 
-def narrower(field: FieldSpec, source: ColumnType, target: ColumnType) -> Misfit | None:
-    """Where a target's column is narrower than what a source's column and the field's own bounds let through."""
-    source, target = source.base or source, target.base or target
-    if field.type == "integer" and (of_source := integer_bounds(source)) and integer_bounds(target):
-        least = of_source[0] if field.minimum is None else max(of_source[0], int(field.minimum))
-        most = of_source[1] if field.maximum is None else min(of_source[1], int(field.maximum))
-        bounds = integer_bounds(target)
-        assert bounds is not None
-        if most > bounds[1]:
-            return Misfit(f"integer up to {most}", f"add `maximum: {bounds[1]}`")
-        if least < bounds[0]:
-            return Misfit(f"integer down to {least}", f"add `minimum: {bounds[0]}`")
-    if field.type == "text" and target.name in _SIZED_TEXT and target.length is not None:
-        lengths = [
-            n for n in (field.max_length, source.length if source.name in _SIZED_TEXT else None) if n is not None
-        ]
-        longest = min(lengths, default=None)
-        if longest is None or longest > target.length:
-            holds = "text of any length" if longest is None else f"text up to {longest} characters"
-            return Misfit(holds, f"add `max_length: {target.length}`")
-    if (
-        field.type == "decimal"
-        and field.precision is None
-        and source.precision is not None
-        and target.precision is not None
-    ):
-        scale, room = source.scale or 0, target.scale or 0
-        if scale > room or source.precision - scale > target.precision - room:
-            return Misfit(
-                f"decimal with {source.precision - scale} digits before and {scale} after the point",
-                f"add `precision: {target.precision}, scale: {room}`",
-            )
+def _decimals(precision: int, scale: int, column_type: ColumnType) -> Misfit | None:
+    if (digits := _FLOAT_DIGITS.get(column_type.name)) is not None and column_type.engine != "sqlite":
+        return Misfit(f"decimal of {precision} digits", f"add `precision: {digits}`") if precision > digits else None
+    if (bounds := integer_bounds(column_type)) is not None:
+        room = len(str(bounds[1])) - 1  # digits of which every number fits
+        if scale or precision > room:
+            return Misfit(told(precision, scale), f"add `precision: {room}, scale: 0`")
+    if column_type.precision is not None:
+        room = column_type.scale or 0
+        if scale > room or precision - scale > column_type.precision - room:
+            return Misfit(told(precision, scale), f"add `precision: {column_type.precision}, scale: {room}`")
     return None
+
+
+def told(precision: int, scale: int) -> str:
+    return f"decimal with {precision - scale} digits before and {scale} after the point"
+
+
+def _words(field: FieldSpec, column_type: ColumnType) -> Misfit | None:
+    # A label may come to a PostgreSQL enum at any time, and the server itself refuses what is none.
+    if column_type.engine == "postgresql" and column_type.kind == "enum":
+        return None
+    mend = "add a transform (enum), take the value out,"
+    if column_type.labels is not None:
+        known = column_type.labels
+        missing = [v for v in field.values or () if v not in known and as_catalogs_show(v) not in known]
+        return Misfit(f"{field.type} with {', '.join(missing)}", mend) if missing else None
+    if field.type == "enum" and column_type.engine != "sqlite":
+        check = compose(text_limits.text(column_type, ""))
+        for word in field.values or () if check is not None else ():
+            try:
+                check(word)  # type: ignore[misc]
+            except RefusedValueError as error:
+                why = error.reason.removeprefix(f"{masked(word)} ")
+                return Misfit(f"enum with {word}, which {why}", mend)
+    return None
+
+
+def largest(field: FieldSpec, bounds: tuple[int, int]) -> tuple[int, int]:
+    """The whole numbers that a column of these bounds gives a field."""
+    least, most = bounds
+    if field.minimum is not None:
+        least = max(least, int(field.minimum.to_integral_value(decimal.ROUND_CEILING)))
+    if field.maximum is not None:
+        most = min(most, int(field.maximum.to_integral_value(decimal.ROUND_FLOOR)))
+    return least, most

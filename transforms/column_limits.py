@@ -25,7 +25,7 @@ from transforms.values import RefusedValueError, masked
 _INTEGER_BITS: Final = {
     "tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "integer": 32, "bigint": 64, "int2": 16, "int4": 32, "int8": 64,
 }  # fmt: skip
-_BLOB_BYTES: Final = {"tinyblob": 255, "blob": 65_535, "mediumblob": 2**24 - 1, "longblob": 2**32 - 1}
+BLOB_BYTES: Final = {"tinyblob": 255, "blob": 65_535, "mediumblob": 2**24 - 1, "longblob": 2**32 - 1}
 _LONGEST_TIME: Final = dt.timedelta(hours=838, minutes=59, seconds=59)
 # MySQL manual, "The DATE, DATETIME, and TIMESTAMP Types": the range of timestamp. Zero seconds is the zero date.
 _TIMESTAMP_FIRST: Final = dt.datetime(1970, 1, 1, 0, 0, 1, tzinfo=dt.UTC)
@@ -40,7 +40,7 @@ def integer_bounds(column_type: ColumnType) -> tuple[int, int] | None:
     """The least and the greatest whole number that a column holds; None where it is not a column of whole numbers."""
     if column_type.engine == "sqlite":  # 64 bits, whatever the column is called
         return (-(2**63), 2**63 - 1) if column_type.name in _INTEGER_BITS else None
-    if column_type.name == "bit" and column_type.engine != "postgresql":
+    if column_type.name == "bit":  # PostgreSQL's is a text of so many digits
         return 0, 2 ** (column_type.length or 1) - 1
     if column_type.name == "oid":
         return 0, 2**32 - 1
@@ -201,7 +201,7 @@ def binary(column_type: ColumnType, where: str) -> list[Step]:
         return [_exactly(column_type.length or 1, where)]
     if column_type.name == "vector":
         return [_vector(column_type.length, where)]
-    limit = _BLOB_BYTES.get(column_type.name, column_type.length)
+    limit = BLOB_BYTES.get(column_type.name, column_type.length)
     return [] if limit is None or column_type.engine == "postgresql" else [at_most(limit, "bytes", where)]
 
 
@@ -261,14 +261,15 @@ def labels(column_type: ColumnType, where: str) -> list[Step]:
     return [step]
 
 
-def _fraction_digits(column_type: ColumnType) -> int:
+def fraction_digits(column_type: ColumnType) -> int:
+    """The digits of a second's fraction that a column of times keeps."""
     if column_type.scale is not None:
         return column_type.scale
     return 6 if column_type.engine == "postgresql" else 0
 
 
 def _fraction(column_type: ColumnType, where: str) -> list[Step]:
-    digits = _fraction_digits(column_type)
+    digits = fraction_digits(column_type)
     if digits >= 6:
         return []
     unit = 10 ** (6 - digits)

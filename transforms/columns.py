@@ -179,13 +179,4 @@ def _writing(column_type: ColumnType, kind: Kind, where: str) -> list[Step]:
     return [] if make is None else make(column_type, where)
 
 
-def not_null(where: str) -> Step:
-    """What a NOT NULL column says to a NULL."""
-
-    def step(_value: object) -> NoReturn:
-        raise RefusedValueError(where, "is NOT NULL and the field has no value")
-
-    return step
-
-
-__all__ = ["ColumnEnds", "ColumnRefusedError", "column_ends", "kind_of_column", "not_null"]
+__all__ = ["ColumnEnds", "ColumnRefusedError", "column_ends", "kind_of_column"]

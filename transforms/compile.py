@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from transforms import registry
 from transforms.batches import many, over_column, over_wire
+from transforms.bits import bit_conversion
 from transforms.capacity import fits
 from transforms.columns import ColumnEnds, ColumnRefusedError, column_ends
 from transforms.compiled import ColumnCodec, CompiledMapping, MappingRefusedError, Problem
@@ -200,7 +201,8 @@ def _join(
             back.append(built.encode)
         may_be_null = may_be_null or built.gives_null
         kind = built.kind
-    if apply and all(step.name == "default" for step in column_spec.transforms):
+    plain = all(step.name == "default" for step in column_spec.transforms)
+    if apply and plain:
         misfit = fits(field, column.type)
         if misfit is not None:
             raise ColumnRefusedError(misfit.told(column.name, column.type, field))
@@ -210,7 +212,8 @@ def _join(
         raise TransformRefusedError(
             f"transform {one_way} has no way back, and the mapping applies: use direction capture"
         )
-    joint = conversion(kind, codec.kind, ends.where, zone)
+    joint = bit_conversion(column.type, codec.kind, ends.where) if plain else None
+    joint = joint or conversion(kind, codec.kind, ends.where, zone)
     if joint is None:
         raise ColumnRefusedError(
             f"column {column.name} {column.type} cannot hold field {field.name}: {field.type}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import re
 import uuid
 from collections.abc import Callable
 from typing import Any, Final, Literal, TypeAlias
@@ -42,6 +43,19 @@ PYTHON_CLASS: Final[dict[Kind, type]] = {
 }
 
 
+_LENGTH: Final = re.compile(
+    r"(-?)(?:PT(?=.)(?:([0-9]{1,6})H)?(?:([0-9]{1,6})M)?(?:([0-9]{1,6})(?:\.([0-9]{1,6}))?S)?"
+    r"|([0-9]{1,3}):([0-5][0-9]):([0-5][0-9])(?:\.([0-9]{1,6}))?)"
+)
+_SUCH_AS: Final[dict[Kind, str]] = {
+    "date": ", such as 2024-02-29",
+    "time": ", such as 23:59:59",
+    "datetime": ", such as 2024-02-29T23:59:59",
+    "instant": ", such as 2024-02-29T23:59:59Z or with +08:00",
+    "duration": ", such as 01:30:00 or PT1H30M0S",
+}
+
+
 def kind_of_field(field_type: FieldTypeName) -> Kind:
     """Return the kind that a dictionary type's values have; a reference has that of the column which holds it."""
     if field_type == "enum":
@@ -56,7 +70,7 @@ def from_literal(kind: Kind, literal: object) -> object:
 
     An unquoted `0` or `true` is a number or a boolean in YAML, whatever the column is: it is read as the column needs it.
     """
-    wrong = ValueError(f"{literal!r} is not a value of kind {kind}")
+    wrong = ValueError(f"{literal!r} is not a value of kind {kind}{_SUCH_AS.get(kind, '')}")
     text = _spelling(literal)
     try:
         match kind:
@@ -90,11 +104,25 @@ def from_literal(kind: Kind, literal: object) -> object:
                 made = json_text.canonical(text)
             case "uuid":
                 made = uuid.UUID(text)
-            case "bytes" | "duration" | "set":
+            case "duration":
+                made = _length_of_time(text)
+            case "bytes" | "set":
                 raise wrong
     except (ValueError, KeyError, ArithmeticError):
         raise wrong from None
     return made
+
+
+def _length_of_time(text: str) -> dt.timedelta:
+    """`PT1H30M0S` or `01:30:00`."""
+    found = _LENGTH.fullmatch(text)
+    if found is None:
+        raise ValueError
+    minus, *iso, hours, minutes, seconds, fraction = found.groups()
+    parts = [int(part or 0) for part in (iso[:3] if text.lstrip("-").startswith("P") else (hours, minutes, seconds))]
+    micros = int(((iso[3] if text.lstrip("-").startswith("P") else fraction) or "").ljust(6, "0"))
+    made = dt.timedelta(hours=parts[0], minutes=parts[1], seconds=parts[2], microseconds=micros)
+    return -made if minus else made
 
 
 def _spelling(literal: object) -> str:

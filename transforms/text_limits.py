@@ -14,7 +14,7 @@ from transforms.mysql_charsets import CHARSETS, exact_codec, lacks_ascii, longes
 from transforms.tables import ColumnType
 from transforms.values import RefusedValueError, masked
 
-_TEXT_BYTES: Final = {"tinytext": 255, "text": 65_535, "mediumtext": 2**24 - 1, "longtext": 2**32 - 1}
+TEXT_BYTES: Final = {"tinytext": 255, "text": 65_535, "mediumtext": 2**24 - 1, "longtext": 2**32 - 1}
 _INTERVAL: Final = re.compile(
     r"P(?:-?[0-9]{1,9}Y)?(?:-?[0-9]{1,10}M)?(?:-?[0-9]{1,10}D)?"
     r"(?:T(?:-?[0-9]{1,10}H)?(?:-?[0-9]{1,10}M)?(?:-?[0-9]{1,12}(?:\.[0-9]{1,6})?S)?)?"
@@ -42,8 +42,8 @@ def text(column_type: ColumnType, where: str) -> list[Step]:
         steps.extend(_postgresql(column_type, where))
     else:
         steps.extend(_in_charset(column_type.charset, where))
-        if column_type.name in _TEXT_BYTES:
-            steps.append(_at_most_bytes(_TEXT_BYTES[column_type.name], column_type.charset, where))
+        if column_type.name in TEXT_BYTES:
+            steps.append(_at_most_bytes(TEXT_BYTES[column_type.name], column_type.charset, where))
     if column_type.name == ("bpchar" if column_type.engine == "postgresql" else "char"):
         steps.append(_no_trailing_spaces(where))
     if column_type.length is not None and column_type.name in ("char", "varchar", "bpchar"):

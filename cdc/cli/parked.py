@@ -108,7 +108,10 @@ def _order(options: argparse.Namespace, verb: str) -> int:
         )
         for one in chosen:
             store.audit(who(), f"parked {verb}", f"{one.channel} {one.row.id}", one.row.reason, verb)
-            store.command(one.channel, "apply", verb, one.row.id)
+        # All of a channel are one order: each order looks at everything that waits there.
+        orders = {(one.channel, one.row.id if options.id is not None else "") for one in chosen}
+        for channel, ident in sorted(orders):
+            store.command(channel, "apply", verb, ident)
     if not chosen:
         print("nothing is parked")
         return 0

@@ -12,9 +12,9 @@ from typing import Final
 from cdc.doctor.facts import ServerFacts, Wish
 from cdc.doctor.finding import Finding
 from transforms import compile_mapping
-from transforms.capacity import narrower
 from transforms.compiled import CompiledMapping, MappingRefusedError
 from transforms.fixed_point import check_compiled
+from transforms.narrowing import narrower
 
 _NOTABLE_SKEW_SECONDS: Final = 1.0
 

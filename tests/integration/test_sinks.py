@@ -401,6 +401,35 @@ def test_rows_are_found_by_keys_of_every_collation(mysql_target: Target) -> None
         sink.close()
 
 
+def test_keys_that_differ_in_case_are_two_rows_or_the_second_is_refused(target: Target) -> None:
+    """Never one row over the other: neither in a batch nor one after the other."""
+    target.create("CREATE TABLE codes (code varchar(20) PRIMARY KEY, v int, u varchar(20) UNIQUE)")
+    target.create("CREATE TABLE plain (code varchar(20) PRIMARY KEY, v int)")
+    is_mysql = target.engine in ("mysql", "mariadb")
+    sink, lease = target.ready()
+    for name in ("codes", "plain"):
+        table = target.table(name)
+        writes = [
+            RowWrite(table, "insert", ("code",), (key,), ("code", "v"), (key, n), n)
+            for n, key in enumerate(["Abc", "abc", "other", "ABC"])
+        ]
+        if is_mysql:
+            lease.begin()
+            with pytest.raises(Rejected):
+                sink.write(writes)
+            sink.rollback()
+            header, _ = lease.begin()
+            refused = sink.write_singly(writes)
+            lease.commit(header)
+            assert [rejection.ref for rejection in refused] == [1, 3]
+            lease.apply([writes[0]])  # again, and it finds itself
+        else:
+            lease.apply(writes)
+            lease.apply(writes)
+        there = {"Abc": 0, "other": 2} if is_mysql else {"Abc": 0, "abc": 1, "other": 2, "ABC": 3}
+        assert {code: v for code, v, *_ in target.execute(f"SELECT code, v FROM {name}")} == there
+
+
 def test_keys_that_a_collation_holds_for_equal_are_all_written(mysql_target: Target) -> None:
     target = mysql_target
     target.execute(

@@ -10,6 +10,7 @@ from cdc.apply.encoding import Encoder
 from cdc.capture.decoding import Decoder
 from cdc.model import Change, Layout, RowChange
 from transforms import ABSENT, MappingRefusedError, RefusedValueError, compile_mapping
+from transforms.narrowing import narrower
 from transforms.specs import ColumnSpec, EntitySpec, FieldSpec, MappingSpec, TransformSpec
 from transforms.tables import Column, ColumnType, Table
 
@@ -30,7 +31,7 @@ TABLE = Table(
     (column("no", "bigint", nullable=False), column("note", "varchar", length=20, charset="utf8mb4"), column("points", "int"),
      column("shop_id", "int", nullable=False), column("gone", "tinyint", nullable=False), column("left_at", "datetime"),
      column("kind", "varchar", length=9), column("cents", "bigint"), column("secret", "varchar", nullable=False, length=8),
-     Column("total", ColumnType("mysql", "int"), generated=True)),
+     Column("total", ColumnType("mysql", "int"), generated=True), column("opens_at", "time")),
     ("no",),
 )  # fmt: skip
 PLAIN = ("no", "note", "points")
@@ -205,6 +206,8 @@ def test_a_counter_without_its_value_before_is_refused_by_name():
         ({"where": {"shp": 1}}, "where.shp: no column 'shp' in table shop.orders"),
         ({"on_insert": {"secret": "much too long"}}, "on_insert.secret: column secret varchar(8) cannot hold the constant"),
         ({"on_insert": {"secret": None}}, "on_insert.secret: column secret is NOT NULL"),
+        ({"on_insert": {"opens_at": "soon"}}, "'soon' is not a value of kind duration, such as 01:30:00"),
+        ({"on_insert": {"opens_at": "839:00:00"}}, "column opens_at time cannot hold the constant '839:00:00'"),
         ({"on_insert": {"total": 1}}, "on_insert.total: column total is computed by the server"),
         ({"on_delete": "set", "deleted": {"secret": "gone"}}, "what column secret holds for a row that lives is not known"),
         ({"columns": ("no", "note", "total")}, "no field 'total'"),
@@ -245,6 +248,17 @@ def test_a_counter_needs_a_column_that_can_be_added_to(column_name, said):
         ),
         (FieldSpec("p", "enum", values=("a", "b")), ColumnType("mysql", "enum", labels=("a",)), "enum with b - add a transform"),
         (FieldSpec("p", "bytes", max_length=9), ColumnType("mysql", "varbinary", length=8), "bytes up to 9"),
+        (FieldSpec("p", "bytes", max_length=300), ColumnType("mysql", "tinyblob", length=255), "add `max_length: 255`"),
+        (FieldSpec("p", "text", max_length=300), ColumnType("mysql", "tinytext", length=255), "add `max_length: 255`"),
+        (FieldSpec("p", "integer", maximum=D(1000)), ColumnType("postgresql", "numeric", precision=3, scale=0), "add `maximum: 999`"),
+        (FieldSpec("p", "integer", minimum=D(-1)), ColumnType("mysql", "decimal", unsigned=True, precision=3, scale=0), "add `minimum: 0`"),
+        (FieldSpec("p", "integer", maximum=D(16)), ColumnType("postgresql", "bit", length=4), "add `maximum: 15`"),
+        (FieldSpec("p", "decimal", precision=12, scale=2), ColumnType("mysql", "float"), "decimal of 12 digits - add `precision: 6`"),
+        (FieldSpec("p", "decimal", precision=18, scale=2), ColumnType("postgresql", "float8"), "decimal of 18 digits - add `precision: 15`"),
+        (FieldSpec("p", "decimal", precision=12, scale=2), ColumnType("mysql", "bigint"), "add `precision: 18, scale: 0`"),
+        (FieldSpec("p", "decimal", precision=12), ColumnType("postgresql", "int4"), "add `precision: 9, scale: 0`"),
+        (FieldSpec("p", "enum", values=("on", "completed")), ColumnType("mysql", "varchar", length=5), "enum with completed, which is longer than 5 characters"),
+        (FieldSpec("p", "enum", values=("on", "中")), ColumnType("mysql", "varchar", length=5, charset="latin1"), "enum with 中, which holds a character outside latin1"),
     ],
 )  # fmt: skip
 def test_a_column_that_is_narrower_than_its_field_says_is_refused(field, column_type, said):
@@ -257,3 +271,30 @@ def test_a_column_that_is_narrower_than_its_field_says_is_refused(field, column_
         compile_mapping(mapping, table, capture=True, apply=True)
     assert said in str(refused.value)
     compile_mapping(mapping, table, capture=True, apply=False)
+
+
+@pytest.mark.parametrize(
+    ("field_type", "source", "target", "said"),
+    [
+        ("integer", ColumnType("mysql", "bigint", unsigned=True), ColumnType("postgresql", "int8"), "integer up to 18446744073709551615"),
+        ("integer", ColumnType("postgresql", "int8"), ColumnType("mysql", "decimal", precision=5, scale=0), "integer up to 9223372036854775807"),
+        ("text", ColumnType("postgresql", "text"), ColumnType("mysql", "text"), "text of any length - add `max_length: 65535`"),
+        ("text", ColumnType("mysql", "varchar", length=9), ColumnType("postgresql", "varchar", length=8), "text up to 9 characters"),
+        ("text", ColumnType("postgresql", "varchar", length=9), ColumnType("mysql", "varchar", length=9, charset="latin1"), "characters outside latin1"),
+        ("bytes", ColumnType("postgresql", "bytea"), ColumnType("mysql", "varbinary", length=8), "bytes of any length"),
+        ("decimal", ColumnType("postgresql", "numeric"), ColumnType("mysql", "decimal", precision=5, scale=2), "decimal of any size"),
+        ("float", ColumnType("mysql", "double"), ColumnType("postgresql", "float4"), "float of more than 7 digits"),
+        ("float", ColumnType("postgresql", "float8"), ColumnType("mysql", "double"), "NaN and infinity"),
+        ("datetime", ColumnType("postgresql", "timestamp"), ColumnType("mysql", "datetime", scale=3), "fractions of a second with 6 digits"),
+        ("instant", ColumnType("postgresql", "timestamptz"), ColumnType("mysql", "timestamp", scale=6), "before 1970 or after 2038"),
+        ("time", ColumnType("mysql", "time", scale=6), ColumnType("postgresql", "time"), "below zero or of a day and more"),
+        ("json", ColumnType("postgresql", "jsonb"), ColumnType("mysql", "json"), "numbers beyond 64 bits"),
+        ("text", ColumnType("mysql", "varchar", length=9, charset="utf8mb4"), ColumnType("postgresql", "varchar", length=9), None),
+        ("text", ColumnType("mysql", "char", length=9, charset="latin1"), ColumnType("mysql", "char", length=9, charset="latin1"), None),
+        ("instant", ColumnType("mysql", "timestamp", scale=6), ColumnType("postgresql", "timestamptz"), None),
+        ("integer", ColumnType("mysql", "int"), ColumnType("postgresql", "numeric", precision=10, scale=0), None),
+    ],
+)  # fmt: skip
+def test_what_one_column_holds_and_the_other_does_not_is_told(field_type, source, target, said):
+    found = narrower(FieldSpec("f", field_type), source, target)
+    assert (found is None) if said is None else (found is not None and said in f"{found.holds} - {found.mend}")

@@ -186,6 +186,17 @@ def test_counters_are_summed_exactly_or_left_to_the_database():
     assert united(one(FREE, "update", 1, n=None), added(1)) is None
 
 
+@pytest.mark.parametrize("op", ["insert", "update", "delete"])
+@pytest.mark.parametrize("before", ["insert", "update", "delete"])
+def test_keys_that_differ_are_never_one_row_whatever_a_collation_holds_for_equal(before, op):
+    def of(op, key, number):
+        return one(FREE, op, key, **({} if op == "delete" else {"n": number} | ({"id": key} if op == "insert" else {})))
+
+    writes = [of(before, "Key", 1), of(op, "key", 2), of(op, "KEY ", 3)]
+    written = [write for group in in_groups(writes) for write in group]
+    assert [(write.op, write.key, write.values) for write in written] == [(w.op, w.key, w.values) for w in writes]
+
+
 @pytest.mark.parametrize("first", ["a", "Straße "])
 def test_keys_that_a_collation_may_hold_for_equal_stay_in_order(first):
     writes = [

@@ -465,3 +465,41 @@ def test_an_interval_in_another_spelling_is_refused(text: str) -> None:
 def test_what_postgresql_would_cut_without_a_word_is_refused(type_name, options, text, said) -> None:
     with pytest.raises(RefusedValueError, match=said):
         codec("postgresql", type_name, "text", **options).encode(text)
+
+
+@pytest.mark.parametrize(
+    ("engine", "type_name", "options", "field_type", "there", "wire"),
+    [
+        ("postgresql", "bit", {"length": 10}, "integer", "0000000101", 5),
+        ("postgresql", "bit", {"length": 64}, "integer", "1" * 64, 2**64 - 1),
+        ("postgresql", "bit", {"length": 1}, "boolean", "1", True),
+        ("postgresql", "bit", {"length": 10}, "text", "0000000101", "0000000101"),
+        ("mysql", "bit", {"length": 10}, "integer", 5, 5),
+        ("mysql", "bit", {"length": 10}, "text", 5, "0000000101"),
+        ("mysql", "bit", {"length": 1}, "boolean", 0, False),
+    ],
+)
+def test_bits_of_a_fixed_width_are_one_value_in_every_engine(engine, type_name, options, field_type, there, wire):
+    compiled = codec(engine, type_name, field_type, **options)
+    assert compiled.decode(there) == wire
+    assert compiled.encode(wire) == there
+    assert compiled.encode_many([wire, None]) == [there, None]
+
+
+@pytest.mark.parametrize(
+    ("engine", "type_name", "length", "field_type", "wire", "said"),
+    [
+        ("postgresql", "bit", 4, "integer", 16, "is outside 0 to 15"),
+        ("postgresql", "bit", 4, "integer", -1, "is outside 0 to 15"),
+        ("mysql", "bit", 4, "text", "101", "is not made of 4 digits"),
+        ("mysql", "bit", 4, "text", "0102", "is not made of 4 digits"),
+    ],
+)
+def test_bits_that_another_width_would_bend_are_refused(engine, type_name, length, field_type, wire, said):
+    with pytest.raises(RefusedValueError, match=said):
+        codec(engine, type_name, field_type, length=length).encode(wire)
+
+
+def test_bits_of_no_fixed_width_are_no_number():
+    with pytest.raises(MappingRefusedError, match="cannot hold field f: integer"):
+        codec("postgresql", "varbit", "integer", length=10)

@@ -103,7 +103,7 @@ def _boolean(parameter: Spellings | None, kind: Kind, context: Context) -> Built
 
 
 def _default(parameter: Scalar, kind: Kind, context: Context) -> Built:
-    if kind in ("bytes", "duration", "set"):
+    if kind in ("bytes", "set"):
         raise TransformRefusedError(f"transform default has no way to write a value of kind {kind}")
     del context
     return Built(kind, lambda value: value, lambda value: value, _literal(kind, parameter, "default"))
