@@ -14,9 +14,8 @@ import structlog
 
 from cdc.apply.parking import parked_change
 from cdc.apply.people import People
-from cdc.apply.people_plan import AWAITING, Planner
+from cdc.apply.people_plan import AWAITING, Awaited, Planner
 from cdc.apply.release import Release
-from cdc.identity.words import OneID
 from cdc.model import Entry
 from sinks.contract import ParkedRow
 
@@ -33,7 +32,7 @@ class Awaiting:
         self._planner = planner
         self._people = people
         self._release = release
-        self._waits: dict[str, frozenset[OneID]] = {}
+        self._waits: dict[str, Awaited] = {}
         self._asked_at = 0.0
         self._followed_at = 0.0
         self.add(parked)
@@ -42,7 +41,7 @@ class Awaiting:
         for row in rows:
             if row.reason in AWAITING:
                 parked = parked_change(row)
-                self._waits[row.id] = frozenset(self._planner.awaited(parked.layout, parked.change))
+                self._waits[row.id] = self._planner.awaited(parked.layout, parked.change)
 
     def release_before(self, entries: Iterable[Entry]) -> None:
         """What waits for somebody who has just turned out to be another one here goes before what is told of that one now."""
@@ -63,8 +62,8 @@ class Awaiting:
             return
         self._asked_at = now
         self._people.released.clear()
-        settled = self._planner.settled({person for people in self._waits.values() for person in people})
-        ready = {ident for ident, people in self._waits.items() if people <= settled}
+        settled = self._planner.settled(self._waits.values())
+        ready = {i for i, w in self._waits.items() if w.own <= settled.own and w.referred <= settled.referred}
         if not ready:
             return
         self._release.retry(ready)

@@ -8,9 +8,9 @@ the batch is rejected as a whole and written again one by one, in the order in w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from cdc.identity.directory import Directory
 from cdc.identity.words import LocalKey, OneID
@@ -65,6 +65,13 @@ class Concern:
     references: tuple[int, ...]
 
 
+class Awaited(NamedTuple):
+    """Whom a change waits for: to have a row of their own here, or one that a reference can name."""
+
+    own: frozenset[OneID]
+    referred: frozenset[OneID]
+
+
 class Planner:
     """One applier's. `describe` answers the compiled mappings by entity as they are now."""
 
@@ -110,15 +117,21 @@ class Planner:
         """Whether it makes a row that refers to itself: that is two writes, the second when its key is known."""
         return len(self.needed(layout, change)) < len(self.referred(layout, change))
 
-    def awaited(self, layout: Layout, change: Change) -> list[OneID]:
+    def awaited(self, layout: Layout, change: Change) -> Awaited:
         """The people who must have a row here before a change can be written, whatever it is."""
         own = [change.key[0]] if self.concern(layout).is_person and change.op == "update" and change.key else []
-        return [*own, *self.needed(layout, change)]
+        return Awaited(frozenset(own), frozenset(self.needed(layout, change)))
 
-    def settled(self, people: set[OneID]) -> set[OneID]:
-        """Who of these has a row here by now, or never will."""
-        here = self._directory.keys(people).keys() & self._directory.references(people).keys()
-        return here | self._directory.forgotten(people - here)
+    def settled(self, waits: Iterable[Awaited]) -> Awaited:
+        """Who of these has a row here by now, or never will: a row of his own, and one that a reference can name (after merges)."""
+        own: set[OneID] = set()
+        referred: set[OneID] = set()
+        for awaited in waits:
+            own |= awaited.own
+            referred |= awaited.referred
+        here, nameable = self._directory.keys(own).keys(), self._directory.references(referred).keys()
+        never = self._directory.forgotten((own - here) | (referred - nameable))
+        return Awaited(frozenset(here | never), frozenset(nameable | never))
 
     def look_up(self, work: Sequence[Work]) -> PeoplePlan:
         """A plan without segments: the local keys of everybody who is named."""

@@ -114,10 +114,7 @@ def test_what_refers_to_somebody_unknown_waits_and_a_merge_moves_it_and_an_undo_
     # Binding a number that is known, while both have rows everywhere: a question, and nobody is merged.
     shop["a"].execute("UPDATE members SET mobile = '13800000001' WHERE id = %s", two)
 
-    def questions():
-        return json.loads(shop.world.command("identity", "conflicts", "--json", timeout=90).stdout)
-
-    (question,) = await_that(questions, timeout=60, message="a question", interval=1)
+    (question,) = await_that(shop.questions, timeout=60, message="a question", interval=1)
     assert question["kind"] == "two_people"
     assert "13800000001" not in str(question), "masked"
     first, second = question["other"]["oneid"], question["one"]["oneid"]
@@ -168,7 +165,7 @@ def test_redis_flushed_in_the_middle_makes_nobody_twice(shop):
         shop.order("a", f"A{n}", shop.member("a", mobile=f"136{n:08d}", nick=f"m{n}"))
     shop.await_people({f"m{n}": (f"136{n:08d}", None, None) for n in range(20)}, timeout=90)
     shop.await_orders({f"A{n}": (f"m{n}", 1) for n in range(20)}, timeout=60)
-    assert json.loads(shop.world.command("identity", "conflicts", "--json", timeout=90).stdout) == []
+    assert shop.questions() == []
 
 
 def test_a_row_that_is_there_already_is_found_by_the_columns_of_match(make_world):

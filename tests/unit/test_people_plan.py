@@ -80,6 +80,22 @@ def test_a_new_row_may_refer_to_itself_and_is_written_twice():
     assert len(made) == 3
 
 
+class Merged(Known):
+    """Person 7 was merged: references to him name another one's row, and he has none of his own."""
+
+    def references(self, people):
+        return self.keys(people) | {person: (1001,) for person in people if person == 7}
+
+
+def test_a_reference_waits_for_a_row_that_it_can_name_and_a_change_of_somebody_for_his_own():
+    planner = Planner(lambda: MAPPINGS, Merged(1))
+    order, renaming = planner.awaited(*bought("A", 7)), planner.awaited(*renamed(7))
+    settled = planner.settled([order, renaming, planner.awaited(*renamed(100))])
+    assert order.referred <= settled.referred
+    assert not renaming.own <= settled.own
+    assert 100 in settled.own, "never to come"
+
+
 def test_what_is_told_of_somebody_forgotten_is_dropped_and_what_refers_to_him_is_refused():
     work = [new(100), renamed(101), gone(102), bought("A", 100), new(1, inviter=100), bought("B", 1)]
     assert plan(*work) == ([([], [])], [(3, "refused"), (4, "refused"), (5, "missing_reference")])
