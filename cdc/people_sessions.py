@@ -22,6 +22,7 @@ from cdc.identity.directory import Directory
 from cdc.identity.events import EventPublisher
 from cdc.identity.registry import Registry
 from cdc.identity.resolver import Resolver
+from cdc.model import Checkpoint
 from cdc.redis_connection import RedisAddress
 from config.models import Configuration
 from sinks import open_sink
@@ -94,6 +95,7 @@ def capture_people(
     enabled: list[MappingSpec],
     redis: RedisAddress,
     change_log: ChangeLog,
+    safe_cut: Checkpoint | None,
     stack: ExitStack,
 ) -> CapturePeople | None:
     """`specs`: all mappings of the channel, `enabled`: those whose rows are captured; both `with_keys`."""
@@ -101,6 +103,8 @@ def capture_people(
         return None
     registry = open_registry(configuration)
     stack.callback(registry.close)
+    if safe_cut is not None:
+        registry.drop_tombstones(channel, safe_cut.position.order)
     size = configuration.store.cache
     cache = RedisCache(redis, configuration.deployment, size)
     stack.callback(cache.close)

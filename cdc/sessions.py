@@ -124,8 +124,9 @@ def open_capture(
         stack.callback(guard.close)
         decoder = Decoder(enabled, default_schema(address))
         people = capture_people(
-            configuration, channel, all_mappings, enabled, redis_address(configuration), change_log, stack
-        )
+            configuration, channel, all_mappings, enabled, redis_address(configuration), change_log,
+            store.safe_cut(channel), stack,
+        )  # fmt: skip
         return Capture(
             CaptureParts(reader, decoder, change_log, guard, store, lease, people),
             CaptureOptions(

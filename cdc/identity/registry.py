@@ -152,6 +152,18 @@ class Registry:
                 )
             deciding.begin_generation()
 
+    def drop_tombstones(self, channel: str, before: int) -> None:
+        """Those that cover nothing any more: a capture that starts anew begins at the order `before` or later."""
+        sql = "SELECT 1 FROM datong_identity_tombstone WHERE deployment = ? AND channel = ? AND at_order < ? LIMIT 1"
+        with self.reading() as rows:
+            if rows.one(sql, self.deployment, channel, before) is None:
+                return
+        with self.deciding() as deciding:
+            deciding.rows.many(
+                "DELETE FROM datong_identity_tombstone WHERE deployment = ? AND channel = ? AND at_order < ?",
+                [(self.deployment, channel, before)],
+            )
+
     def local(self, digest: bytes, value: bytes) -> LocalKey:
         """A row's key in its channel, out of the hub store."""
         return unpack_local(self.seal.open(digest, value))

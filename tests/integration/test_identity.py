@@ -299,6 +299,17 @@ def test_a_forgotten_person_is_in_no_cache_and_no_late_row_links_him_again(hub, 
     assert hub.count("datong_identity_link") == hub.count("datong_person") == 0
 
 
+def test_a_tombstone_is_dropped_when_nothing_before_it_can_come_any_more(hub):
+    person = hub.sees("website", 1, phone="13812345678", at=10)
+    hub.decide("forget", person, {"website": 20, "crm": 20})
+    kept = hub.count("datong_identity_tombstone")
+    hub.registry.drop_tombstones("website", 20)
+    assert hub.count("datong_identity_tombstone") == kept == 3, "a row and a number, in two channels"
+    hub.registry.drop_tombstones("website", 21)
+    assert hub.count("datong_identity_tombstone") == 1
+    assert hub.sees("crm", 5, phone="13812345678", at=20) is None
+
+
 def test_a_hub_store_that_was_put_back_is_not_taken_for_one_that_forgot(hub):
     person = hub.sees("website", 1, phone="13812345678")
     assert hub.directory("crm").forgotten([person]) == set()
