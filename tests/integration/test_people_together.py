@@ -73,11 +73,11 @@ def registered_in_three_channels_at_once(shops):
 
 def made_one_by_an_operator(shops):
     """Both rows stay, in every channel; identifiers are the kept one's, references follow, and an undo takes all of it back."""
-    one = shops.member("a", mobile="13800000001", wx="o1", nick="one")
+    one = shops.member("a", mobile="13800000001", wx="x1", nick="one")
     two = shops.member("a", mobile="13800000002", nick="two", inviter_id=one)
     shops.member("a", mobile="13800000003", nick="three", inviter_id=two)
     people = {
-        "one": ("13800000001", "o1", None), "two": ("13800000002", None, "one"), "three": ("13800000003", None, "two"),
+        "one": ("13800000001", "x1", None), "two": ("13800000002", None, "one"), "three": ("13800000003", None, "two"),
     }  # fmt: skip
     shops.await_people(people)
 
@@ -90,10 +90,10 @@ def made_one_by_an_operator(shops):
     shops.await_orders(orders)
     kept, gone = (shops.show(phone)[0]["oneid"] for phone in ("13800000001", "13800000002"))
     # An openid that is known is bound, while both have rows everywhere: nobody is merged by that.
-    shops["b"].execute("UPDATE members SET wx = 'o1' WHERE nick = 'two'")
+    shops["b"].execute("UPDATE members SET wx = 'x1' WHERE nick = 'two'")
     (question,) = await_that(shops.questions, timeout=30, message="a question")
     assert (question["one"]["oneid"], question["other"]["oneid"]) == (gone, kept)
-    people["two"] = ("13800000002", "o1", "one")
+    people["two"] = ("13800000002", "x1", "one")
     shops.await_people(people)
     assert shops.orders("c")["M2"] == ("two", 1)
     merged = shops.decide("merge", kept, gone, "--keep", kept)
