@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from pymysql.constants import CLIENT
 from sqlalchemy import create_engine, text
 
 from bench.harness.workload import COLUMNS, TABLE
-from bench.writers.contract import CHANGED, Op
+from bench.writers.contract import CHANGED, MAKE_PROGRESS, MOVE_PROGRESS, Make, Op
 from sinks.connections import Address
 
 _NAMES: Final[dict[Op, tuple[str, ...]]] = {"insert": COLUMNS, "update": (*CHANGED, "id"), "delete": ("id",)}
@@ -33,8 +33,11 @@ def _connect(address: Address) -> pymysql.Connection[Any]:
 class Executemany:
     """PyMySQL's executemany, which makes one statement of many rows of INSERTs and sends others one by one."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, progress: bool) -> None:
         self._connection = _connect(address)
+        self._progress = progress
+        if progress:
+            self._make_progress()
         self._mysql = address.engine == "mysql"
         marks = ", ".join(["%s"] * len(COLUMNS))
         self._statements: dict[Op, str] = {
@@ -43,8 +46,19 @@ class Executemany:
             "delete": f"DELETE FROM {TABLE} WHERE id = %s",
         }
 
+    def _make_progress(self) -> None:
+        with self._connection.cursor() as cursor:
+            for statement in MAKE_PROGRESS:
+                cursor.execute(statement)
+        self._connection.commit()
+
+    def prepared(self, op: Op, batch: Sequence[Any]) -> Sequence[Any]:  # noqa: ARG002 - the same for all
+        return batch
+
     def write(self, op: Op, batch: Sequence[Any]) -> None:
         with self._connection.cursor() as cursor:
+            if self._progress:
+                cursor.execute(MOVE_PROGRESS)
             cursor.executemany(self._statements[op], batch)
         self._connection.commit()
 
@@ -63,8 +77,14 @@ class Literals(Executemany):
             statement = f"DELETE FROM {TABLE} WHERE id IN ({','.join(rows)})"
         else:
             statement = f"UPDATE {self._derived(rows)} STRAIGHT_JOIN {TABLE} AS t ON t.id = v.id SET {_SET}"
+        self._send(statement)
+
+    def _send(self, statement: str) -> None:
+        """With the progress in the same packet."""
         with self._connection.cursor() as cursor:
-            cursor.execute(statement)
+            cursor.execute(f"{MOVE_PROGRESS};{statement}" if self._progress else statement)
+            while cursor.nextset():
+                pass
         self._connection.commit()
 
     def _derived(self, rows: Sequence[str]) -> str:
@@ -82,18 +102,14 @@ class ManyUpdates(Literals):
             super().write(op, batch)
             return
         form = f"UPDATE {TABLE} SET status = %s, amount = %s, updated_at = '%s' WHERE id = %s"
-        with self._connection.cursor() as cursor:
-            cursor.execute(";".join(map(form.__mod__, batch)))
-            while cursor.nextset():
-                pass
-        self._connection.commit()
+        self._send(";".join(map(form.__mod__, batch)))
 
 
 class LoadData(Executemany):
     """LOAD DATA LOCAL into a temporary table, then merge."""
 
-    def __init__(self, address: Address) -> None:
-        super().__init__(address)
+    def __init__(self, address: Address, *, progress: bool) -> None:
+        super().__init__(address, progress=progress)
         with self._connection.cursor() as cursor:
             for op in _NAMES:
                 cursor.execute(
@@ -111,6 +127,8 @@ class LoadData(Executemany):
             "delete": f"DELETE t FROM bench_delete AS v STRAIGHT_JOIN {TABLE} AS t ON t.id = v.id",
         }[op]
         with self._connection.cursor() as cursor:
+            if self._progress:
+                cursor.execute(MOVE_PROGRESS)
             cursor.execute(f"LOAD DATA LOCAL INFILE '{self._file}' INTO TABLE bench_{op} CHARACTER SET utf8mb4")
             cursor.execute(merge)
             cursor.execute(f"DELETE FROM bench_{op}")
@@ -121,12 +139,13 @@ class LoadData(Executemany):
         self._folder.cleanup()
 
 
-class SqlAlchemyCore:
-    def __init__(self, address: Address) -> None:
+class SqlAlchemyCore(Executemany):
+    def __init__(self, address: Address, *, progress: bool) -> None:
+        super().__init__(address, progress=progress)
         self._engine = create_engine("mysql+pymysql://", creator=lambda: _connect(address))
-        self._connection = self._engine.connect()
+        self._core = self._engine.connect()
         marks = ", ".join(f":{column}" for column in COLUMNS)
-        self._statements = {
+        self._texts = {
             "insert": text(f"INSERT INTO {TABLE} VALUES ({marks}) {_UPSERT}"),
             "update": text(f"UPDATE {TABLE} SET {', '.join(f'{c} = :{c}' for c in CHANGED)} WHERE id = :id"),
             "delete": text(f"DELETE FROM {TABLE} WHERE id = :id"),
@@ -134,15 +153,18 @@ class SqlAlchemyCore:
 
     def write(self, op: Op, batch: Sequence[Any]) -> None:
         names = _NAMES[op]
-        self._connection.execute(self._statements[op], [dict(zip(names, one, strict=True)) for one in batch])
-        self._connection.commit()
+        if self._progress:
+            self._core.execute(text(MOVE_PROGRESS))
+        self._core.execute(self._texts[op], [dict(zip(names, one, strict=True)) for one in batch])
+        self._core.commit()
 
     def close(self) -> None:
-        self._connection.close()
+        super().close()
+        self._core.close()
         self._engine.dispose()
 
 
-WRITERS: Final[dict[str, Callable[[Address], Any]]] = {
+WRITERS: Final[dict[str, Make]] = {
     "pymysql-executemany": Executemany, "literals": Literals, "update-statements": ManyUpdates, "load-data-merge": LoadData,
     "sqlalchemy-core": SqlAlchemyCore,
 }  # fmt: skip

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import create_engine, text
 
 from bench.harness.workload import COLUMNS, TABLE
-from bench.writers.contract import CHANGED, Op
+from bench.writers.contract import CHANGED, MAKE_PROGRESS, MOVE_PROGRESS, Make, Op
 from sinks.connections import Address, connect_postgresql
 
 _TYPES: Final = ("int8", "text", "int8", "int2", "int4", "numeric", "text", "text", "timestamp", "timestamp")
@@ -30,8 +30,13 @@ def _from(op: Op, source: str) -> str:
 class Executemany:
     """psycopg's executemany, which sends its statements as a pipeline."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, progress: bool) -> None:
         self._connection = connect_postgresql(address, autocommit=False)
+        self._progress = progress
+        if progress:
+            for statement in MAKE_PROGRESS:
+                self._connection.execute(statement.encode())
+            self._connection.commit()
         marks = ", ".join(["%s"] * len(COLUMNS))
         self._statements: dict[Op, str] = {
             "insert": f"INSERT INTO {TABLE} VALUES ({marks}) {_UPSERT}",
@@ -39,7 +44,15 @@ class Executemany:
             "delete": f"DELETE FROM {TABLE} WHERE id = %s",
         }
 
+    def prepared(self, op: Op, batch: Sequence[Any]) -> Sequence[Any]:  # noqa: ARG002 - the same for all
+        return batch
+
+    def _move(self) -> None:
+        if self._progress:
+            self._connection.execute(MOVE_PROGRESS.encode())
+
     def write(self, op: Op, batch: Sequence[Any]) -> None:
+        self._move()
         with self._connection.cursor() as cursor:
             cursor.executemany(self._statements[op].encode(), batch)
         self._connection.commit()
@@ -51,13 +64,14 @@ class Executemany:
 class Unnest(Executemany):
     """One array parameter a column, in psycopg's binary form."""
 
-    def __init__(self, address: Address) -> None:
-        super().__init__(address)
+    def __init__(self, address: Address, *, progress: bool) -> None:
+        super().__init__(address, progress=progress)
         for op, columns in _ARRAYS.items():
             arrays = ", ".join(f"%b::{_OF[column]}[]" for column in columns)
             self._statements[op] = _from(op, f"unnest({arrays}) AS v ({', '.join(columns)})")
 
     def write(self, op: Op, batch: Sequence[Any]) -> None:
+        self._move()
         self._connection.execute(self._statements[op].encode(), list(map(list, zip(*batch, strict=True))))
         self._connection.commit()
 
@@ -65,14 +79,15 @@ class Unnest(Executemany):
 class Copy(Executemany):
     """COPY in binary to a temporary table, then merge."""
 
-    def __init__(self, address: Address) -> None:
-        super().__init__(address)
+    def __init__(self, address: Address, *, progress: bool) -> None:
+        super().__init__(address, progress=progress)
         for op, columns in _ARRAYS.items():
             definition = ", ".join(f"{column} {_OF[column]}" for column in columns)
             self._connection.execute(f"CREATE TEMPORARY TABLE bench_{op} ({definition}) ON COMMIT DELETE ROWS".encode())
         self._connection.commit()
 
     def write(self, op: Op, batch: Sequence[Any]) -> None:
+        self._move()
         with self._connection.cursor() as cursor:
             with cursor.copy(f"COPY bench_{op} FROM STDIN (FORMAT binary)".encode()) as copy:
                 copy.set_types([_OF[column] for column in _ARRAYS[op]])
@@ -82,14 +97,15 @@ class Copy(Executemany):
         self._connection.commit()
 
 
-class SqlAlchemyCore:
-    def __init__(self, address: Address) -> None:
+class SqlAlchemyCore(Executemany):
+    def __init__(self, address: Address, *, progress: bool) -> None:
+        super().__init__(address, progress=progress)
         self._engine = create_engine(
             "postgresql+psycopg://", creator=lambda: connect_postgresql(address, autocommit=False)
         )
-        self._connection = self._engine.connect()
+        self._core = self._engine.connect()
         marks = ", ".join(f":{column}" for column in COLUMNS)
-        self._statements = {
+        self._texts = {
             "insert": text(f"INSERT INTO {TABLE} VALUES ({marks}) {_UPSERT}"),
             "update": text(f"UPDATE {TABLE} SET {', '.join(f'{c} = :{c}' for c in CHANGED)} WHERE id = :id"),
             "delete": text(f"DELETE FROM {TABLE} WHERE id = :id"),
@@ -97,14 +113,17 @@ class SqlAlchemyCore:
 
     def write(self, op: Op, batch: Sequence[Any]) -> None:
         names = _ARRAYS[op]
-        self._connection.execute(self._statements[op], [dict(zip(names, one, strict=True)) for one in batch])
-        self._connection.commit()
+        if self._progress:
+            self._core.execute(text(MOVE_PROGRESS))
+        self._core.execute(self._texts[op], [dict(zip(names, one, strict=True)) for one in batch])
+        self._core.commit()
 
     def close(self) -> None:
-        self._connection.close()
+        super().close()
+        self._core.close()
         self._engine.dispose()
 
 
-WRITERS: Final[dict[str, Callable[[Address], Any]]] = {
+WRITERS: Final[dict[str, Make]] = {
     "psycopg-executemany": Executemany, "unnest-binary": Unnest, "copy-merge": Copy, "sqlalchemy-core": SqlAlchemyCore,
 }  # fmt: skip

@@ -15,7 +15,7 @@ from transforms.tables import Table
 
 
 class Ours:
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, progress: bool) -> None:  # noqa: ARG002 - it always does
         self._sink = open_sink(address, SinkOptions())
         self._sink.connect()
         self._sink.prepare()
