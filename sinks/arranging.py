@@ -36,6 +36,7 @@ _Place: TypeAlias = tuple[int, int, int, int, int]
 _UPDATE: Final = 1
 _DELETE: Final = 2
 _ALIKE: Final = operator.attrgetter("table", "op", "columns", "key_columns", "deltas", "only", "fresh", "lenient")
+_FIRST: Final = operator.itemgetter(0)
 _PHASES: Final = {"insert": 0, "update": _UPDATE, "delete": _DELETE}
 
 
@@ -102,16 +103,16 @@ class _Arrangement:
         self._groups: dict[_Place, dict[_Key, RowWrite]] = {}
 
     def of(self, writes: list[RowWrite]) -> Iterator[list[RowWrite]]:
-        self._meet(writes)
-        for (table, *_), alike in itertools.groupby(writes, key=_ALIKE):
-            run = list(alike)
+        runs = [list(alike) for _, alike in itertools.groupby(writes, key=_ALIKE)]
+        self._meet([run[0].table for run in runs])
+        for run in runs:
             first = run[0]
-            state = self._states[table.schema, table.name]
+            state = self._states[first.table.schema, first.table.name]
             if first.key_columns != state.key_columns:
                 self._change_key(state, first.key_columns)
             shape = _shape(state, first)
             keys = [write.key for write in run]
-            if len(first.key) > 1 or any(isinstance(key[0], str) for key in keys):
+            if len(first.key) > 1 or str in set(map(type, map(_FIRST, keys))):
                 keys = [tuple(map(canonical, key)) for key in keys]
             if shape.free and len(set(keys)) == len(run) and state.rows.keys().isdisjoint(keys):
                 self._put_all(state, keys, run, shape)
@@ -122,9 +123,9 @@ class _Arrangement:
             if group := self._groups[place]:
                 yield list(group.values())
 
-    def _meet(self, writes: list[RowWrite]) -> None:
+    def _meet(self, tables: list[Table]) -> None:
         """Make the states of all tables, with their depth: how many foreign keys lead up from each."""
-        for table in {id(write.table): write.table for write in writes}.values():
+        for table in {id(table): table for table in tables}.values():
             name = (table.schema, table.name)
             if name not in self._states:
                 self._states[name] = _State(self._facts(table), len(self._states))

@@ -4,7 +4,8 @@ Guards I2 (the apply record is the first statement of every transaction), I5, I6
 
 The life of one batch, driven by `cdc.apply`:
 
-    identity = sink.begin(header)      BEGIN, compare-and-set of datong_progress; raises Fenced
+    identity = sink.begin(header)      BEGIN, compare-and-set of datong_progress: the transaction's first statements. They may go in one
+                                       packet with what comes next, which then raises Fenced (not where `header.rows` is 0)
     sink.write(writes)                 all rows, in order; or sink.write_singly(writes) after a Rejected
     sink.park(rows); sink.unpark(ids)  inside the same transaction
     ... the loop guard writes the record to Redis under `identity` ...

@@ -82,16 +82,22 @@ class GenericSink(TableSink[GenericSession, GenericPlan, GenericStatement]):
     def committed(self, identity: str) -> bool | None:  # noqa: ARG002 - nothing keeps that
         return None
 
-    def _packs(
+    def _statements(
         self,
         plan: GenericPlan,
         group: Sequence[RowWrite],
         *,
         single: bool,  # noqa: ARG002 - a row is a statement always
-    ) -> Iterator[Sequence[GenericStatement]]:
-        yield [plan.statement(group)]
+    ) -> Iterator[GenericStatement]:
+        yield plan.statement(group)
 
-    def _send(self, pack: Sequence[GenericStatement], *, single: bool) -> int:
+    def _weight(self, made: GenericStatement) -> float:  # noqa: ARG002 - there is no round trip
+        return 1
+
+    def _start(self, pack: Sequence[GenericStatement], *, single: bool) -> None:
+        """A statement is sent when it is waited for."""
+
+    def _finish(self, pack: Sequence[GenericStatement], *, single: bool) -> int:
         session = self._in_transaction()
         affected = 0
         for made in pack:

@@ -26,10 +26,19 @@ from sinks.contract import (
 )
 from sinks.mysql_catalog import read_mysql_table
 from sinks.mysql_people import MySQLPeople
-from sinks.mysql_session import Answer, MySQLSession, Statement
-from sinks.mysql_statements import DataStatement, Dialect, TablePlan, insert_one, lock_row, statements, update
+from sinks.mysql_session import Answer, MySQLSession, Opening, Statement
+from sinks.mysql_statements import (
+    CHUNK_ROWS,
+    DataStatement,
+    Dialect,
+    TablePlan,
+    insert_one,
+    lock_row,
+    statements,
+    update,
+)
 from sinks.server_identity import mysql_identity
-from sinks.table_sink import TableSink
+from sinks.table_sink import DUPLICATES, TableSink
 from transforms.tables import Table
 
 _MOST_STATEMENTS: Final = 200  # in one packet
@@ -90,7 +99,9 @@ class MySQLSink(TableSink[MySQLSession, TablePlan, DataStatement]):
             mysql_bookkeeping.begin(session, header, comment)
             comment = ""
         else:
-            session.run_one(Statement("START TRANSACTION", "opening a transaction"))
+            session.open_with(Opening((Statement("START TRANSACTION", "opening a transaction"),)))
+        if not header.rows:
+            session.flush()  # nothing else may come before the caller says to others that this transaction will be
         # Without a table, every statement carries the record: the log shows only those that change something.
         self._dialect = replace(self._dialect, comment=comment)
         self._header, self._wrote, self._logged = header, False, self._has_tables
@@ -98,6 +109,7 @@ class MySQLSink(TableSink[MySQLSession, TablePlan, DataStatement]):
 
     def commit(self) -> None:
         session = self._in_transaction()
+        session.flush()
         self._header = None
         try:
             session.send_commit()
@@ -138,27 +150,35 @@ class MySQLSink(TableSink[MySQLSession, TablePlan, DataStatement]):
     def _is_taken(self, plan: TablePlan, write: RowWrite, columns: Sequence[str]) -> bool:
         return bool(self._open().run_one(plan.other_row(write, columns)).rows)
 
-    def _packs(self, plan: TablePlan, group: Sequence[RowWrite], *, single: bool) -> Iterator[list[DataStatement]]:
-        pack: list[DataStatement] = []
-        characters = 0
-        for made in statements(plan, group, self._dialect, single=single):
-            size = len(made.statement.sql)
-            if pack and (len(pack) >= _MOST_STATEMENTS or characters + size > self._dialect.most_characters):
-                yield pack
-                pack, characters = [], 0
-            pack.append(made)
-            characters += size
-        yield pack
+    def _in_transaction(self) -> MySQLSession:
+        session = super()._in_transaction()
+        if session.void:
+            raise RuntimeError("the transaction did not open: rollback comes first")
+        return session
 
-    def _send(self, pack: Sequence[DataStatement], *, single: bool) -> int:
-        """Run a pack in one round trip. A plain insert that meets a duplicate is written row by row, and the pack goes on."""
+    def _statements(self, plan: TablePlan, group: Sequence[RowWrite], *, single: bool) -> Iterator[DataStatement]:
+        return statements(plan, group, self._dialect, single=single)
+
+    def _weight(self, made: DataStatement) -> float:
+        if made.alone:
+            return 1
+        characters = len(made.statement.sql)
+        return max(1 / _MOST_STATEMENTS, len(made.writes) / CHUNK_ROWS, characters / self._dialect.most_characters)
+
+    def _start(self, pack: Sequence[DataStatement], *, single: bool) -> None:  # noqa: ARG002 - errors come with the answers
+        self._in_transaction().send([made.statement for made in pack])
+
+    def _finish(self, pack: Sequence[DataStatement], *, single: bool) -> int:
+        """Read a pack's answers. A plain insert, or an update of many rows, that meets a duplicate is written row by row, and the pack
+        goes on: of a statement that failed the server has kept nothing.
+        """
         session = self._in_transaction()
         affected, number = 0, 0
-        while number < len(pack):
+        while True:
             answers: list[Answer] = []
             duplicate = None
             try:
-                for answer in session.run([made.statement for made in pack[number:]], single=single):
+                for answer in session.receive([made.statement for made in pack[number:]], single=single):
                     answers.append(answer)  # noqa: PERF402 - what was answered before an error must be kept
             except Rejected as error:
                 duplicate = self._duplicate(pack, number, answers, error)
@@ -166,15 +186,19 @@ class MySQLSink(TableSink[MySQLSession, TablePlan, DataStatement]):
                 affected += self._check(made, answer, last=made is pack[-1])
             number += len(answers)
             if duplicate is not None:
-                affected += self._insert_row_by_row(duplicate, single=single)
+                affected += self._row_by_row(duplicate, single=single)
                 number += 1
-        return affected
+            if number >= len(pack):
+                return affected
+            session.send([made.statement for made in pack[number:]])
 
     def _duplicate(
         self, pack: Sequence[DataStatement], number: int, answers: Sequence[Answer], error: Rejected
     ) -> DataStatement:
         failed = pack[number + len(answers)]
-        if error.code == _DUPLICATE and failed.kind == "insert":
+        if error.code in DUPLICATES and (
+            failed.kind == "insert" or (failed.kind == "update" and len(failed.writes) > 1)
+        ):
             return failed
         if len(failed.writes) == 1:
             error.ref = failed.writes[0].ref
@@ -192,7 +216,7 @@ class MySQLSink(TableSink[MySQLSession, TablePlan, DataStatement]):
             return len(made.writes) if made.kind == "upsert" else answer.affected
         self._logged = self._logged or bool(answer.changed)
         if answer.affected < len(made.writes):
-            self._missing(made)
+            self._missing(made, last=last)
         if answer.affected > len(made.writes):
             raise Halt(
                 f"{made.statement.where}: its key columns find {answer.affected} rows",
@@ -200,17 +224,33 @@ class MySQLSink(TableSink[MySQLSession, TablePlan, DataStatement]):
             )
         return answer.affected
 
-    def _missing(self, made: DataStatement) -> None:
+    def _missing(self, made: DataStatement, *, last: bool) -> None:
         if made.writes[0].lenient:
             return
         where = made.statement.where
         for write in made.writes:
             if not self._open().run_one(lock_row(self._plan(write.table), write)).rows:
                 raise Rejected(f"{where}: there is no such row", reason="missing_row", ref=write.ref)
-        if len(made.writes) == 1:
+        if len(made.writes) == 1 and last:
             raise Transient(f"{where}: its row came while it was written")
-        # Keys that the column's collation holds for equal name one row, or a row came meanwhile: one by one tells.
+        # Keys that the column's collation holds for equal name one row, or a row came meanwhile, or a later statement of the
+        # pack made it: one by one tells.
         raise Rejected(f"{where}: fewer rows than keys")
+
+    def _row_by_row(self, failed: DataStatement, *, single: bool) -> int:
+        if failed.kind == "insert":
+            return self._insert_row_by_row(failed, single=single)
+        for write in failed.writes:
+            self._update_row(write, single=single)
+        return len(failed.writes)
+
+    def _update_row(self, write: RowWrite, *, single: bool) -> None:
+        made = update(self._plan(write.table), write, self._dialect)
+        try:
+            self._check(made, self._open().run_one(made.statement, single=single), last=True)
+        except Rejected as error:
+            error.ref = write.ref
+            raise
 
     def _insert_row_by_row(self, failed: DataStatement, *, single: bool) -> int:
         """The second key of a table may be the duplicate (TRAPS.md W1): only where our own key exists is it an update."""
@@ -224,12 +264,7 @@ class MySQLSink(TableSink[MySQLSession, TablePlan, DataStatement]):
                 error.ref = write.ref
                 if error.code != _DUPLICATE or not session.run_one(lock_row(plan, write)).rows:
                     raise
-                made = update(plan, write, self._dialect)
-                try:
-                    self._check(made, session.run_one(made.statement, single=single), last=True)
-                except Rejected as second:
-                    second.ref = write.ref
-                    raise
+                self._update_row(write, single=single)
         return len(failed.writes)
 
 

@@ -17,7 +17,7 @@ from sinks.bookkeeping import (
 )
 from sinks.contract import Fenced, Halt, ParkedRow, Progress, ProgressMove, Rejected, SinkError, TransactionHeader
 from sinks.mysql_literals import quote_name, text_literal
-from sinks.mysql_session import MySQLSession, Statement
+from sinks.mysql_session import Answer, MySQLSession, Opening, Statement
 
 _PROGRESS: Final = quote_name(PROGRESS_TABLE)
 _PARKED: Final = quote_name(PARKED_TABLE)
@@ -85,27 +85,28 @@ def progress(session: MySQLSession, deployment: str, target: str | None) -> dict
 
 
 def begin(session: MySQLSession, header: TransactionHeader, comment: str) -> None:
-    """START TRANSACTION and the compare-and-set of every line, in one round trip. Raises Fenced where one does not match."""
+    """START TRANSACTION and the compare-and-set of every line, in front of what the session sends next.
+
+    That then raises Fenced where a line does not match; what came after it in the packet is rolled back with it.
+    """
     # First lines lock the lease line, as take_over does first: the same order, no deadlock.
     moves = sorted(header.moves, key=lambda move: move.known is not None)
     sqls = [_move(header, move) for move in moves] or [_touch_lease(header)]
     verb, rest = sqls[0].split(" ", 1)
     sqls[0] = f"{verb} {comment}{rest}"
-    todo = [
-        Statement("START TRANSACTION", "opening a transaction"),
-        *(Statement(sql, "moving progress") for sql in sqls),
-    ]
-    with rolled_back_on_error(session):
-        try:
-            affected = [answer.affected for answer in session.run(todo)][1:]
-        except Rejected as error:
-            if error.code == "1062":
+
+    def check(answers: Sequence[Answer], error: SinkError | None) -> None:
+        if error is not None:
+            if isinstance(error, Rejected) and error.code == "1062":
                 raise Fenced(f"progress in {header.target}: a line is there that was not known") from None
-            raise
-        if any(count != 1 for count in affected):
+            raise error
+        if any(answer.affected != 1 for answer in answers[1:]):
             raise Fenced(
                 f"progress in {header.target}: a line is not as it was known; another writer, or an older COMMIT"
             )
+
+    opening = [Statement("START TRANSACTION", "opening a transaction")]
+    session.open_with(Opening((*opening, *(Statement(sql, "moving progress") for sql in sqls)), check))
 
 
 def park(session: MySQLSession, header: TransactionHeader, rows: Sequence[ParkedRow]) -> None:
@@ -185,12 +186,7 @@ def rolled_back_on_error(session: MySQLSession) -> Iterator[None]:
 
 def rollback(session: MySQLSession) -> None:
     """Roll back whole; a session that cannot say that it did is closed, which rolls back as well."""
-    if session.closed:
-        return
-    try:
-        session.run_one(Statement("ROLLBACK", "rolling back"))
-    except SinkError:
-        session.close()
+    session.roll_back()
 
 
 def _names(columns: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """Whole columns of values as MySQL and MariaDB rows: `(1,'a'),(2,'b')`. Guards I6 and the target's speed.
 
-Where all values of a column are of the usual form, they are checked together and put between quotes by one format of the whole row,
+Where all values of a column are of the usual form, they are checked together and put between quotes by one join of the whole statement,
 so that a value costs no call of its own; else value by value by `sinks.mysql_literals`, which knows what to refuse and
 why. Both ways write the same SQL (a test compares them). The rule of that module holds here: a text goes between quotes only if it holds
 no quote, backslash or control character.
@@ -14,15 +14,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 from sinks.mysql_literals import Encoder, is_plain, text_literal
-from sinks.value_checks import decimal_form
+from sinks.value_checks import decimals_form
 from transforms.tables import Column
 
-# How a column's values stand in a row's format, and the values for it.
-Cells: TypeAlias = tuple[str, Sequence[Any]]
+# What stands before and after each of a column's values, and their texts.
+Cells: TypeAlias = tuple[str, str, Sequence[str]]
 _Fast: TypeAlias = Callable[[Sequence[Any]], Cells | None]  # of values without NULL; None: not all of the usual form
 
-_BARE: Final = "%s"
-_IN_QUOTES: Final = "'%s'"
+_QUOTE: Final = "'"
 _INTEGERS: Final = frozenset({"tinyint", "smallint", "mediumint", "int", "integer", "bigint", "bit"})
 _TEXTS: Final = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "json"})
 _BINARIES: Final = frozenset({"varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
@@ -37,18 +36,32 @@ class ColumnWriter:
 
     def cells(self, values: Sequence[Any]) -> Cells:
         """Raises `RefusedValueError` for the first value that the column cannot hold."""
-        if self._fast is not None and values and None not in values:
-            cells = self._fast(values)
-            if cells is not None:
-                return cells
-        return _BARE, list(map(self.encode, values))
+        if self._fast is None:
+            return "", "", list(map(self.encode, values))
+        if None not in values:
+            return self._fast(values) or ("", "", list(map(self.encode, values)))
+        present = [value for value in values if value is not None]
+        found = self._fast(present) if present else ("", "", ())
+        if found is None:
+            return "", "", list(map(self.encode, values))
+        before, after, texts = found
+        following = iter(texts)
+        return "", "", ["NULL" if value is None else f"{before}{next(following)}{after}" for value in values]
 
 
-def rows(writers: Sequence[ColumnWriter], values: Sequence[Sequence[Any]]) -> list[str]:
-    """Each row as `(1,'a')`. `values` are rows of as many values as there are writers; at least one of each."""
+def rows_text(writers: Sequence[ColumnWriter], values: Sequence[Sequence[Any]], opening: str = "(") -> str:
+    """Rows as `(1,'a'),(2,'b')`. `values` are rows of as many values as there are writers; at least one of each."""
     columns = [writer.cells(column) for writer, column in zip(writers, zip(*values, strict=True), strict=True)]
-    form = f"({','.join([placeholder for placeholder, _ in columns])})"
-    return list(map(form.__mod__, zip(*[column for _, column in columns], strict=True)))
+    count, width = len(values), 2 * len(columns)
+    parts = [""] * (count * width)
+    ending = f"{columns[-1][1]})"
+    between = f"{ending},{opening}"  # of a row's first value, and what ends the row before
+    for number, (before, after, texts) in enumerate(columns):
+        parts[2 * number :: width] = [between + before] * count
+        parts[2 * number + 1 :: width] = texts
+        between = f"{after},"
+    parts[0] = opening + columns[0][0]
+    return "".join(parts) + ending
 
 
 def _fast(column: Column) -> _Fast | None:
@@ -73,7 +86,7 @@ def _only(values: Sequence[Any], python_class: type) -> bool:
 
 
 def _integers(values: Sequence[Any]) -> Cells | None:
-    return (_BARE, values) if _only(values, int) else None
+    return ("", "", list(map(str, values))) if _only(values, int) else None
 
 
 def _texts(limit: int | None, *, padded: bool) -> _Fast:
@@ -82,7 +95,7 @@ def _texts(limit: int | None, *, padded: bool) -> _Fast:
             return None
         if padded and any(value.endswith(" ") for value in values):
             return None
-        return (_IN_QUOTES, values) if is_plain("".join(values)) else None
+        return (_QUOTE, _QUOTE, values) if is_plain("".join(values)) else None
 
     return fast
 
@@ -91,19 +104,19 @@ def _bytes(limit: int | None) -> _Fast:
     def fast(values: Sequence[Any]) -> Cells | None:
         if not _only(values, bytes) or (limit is not None and max(map(len, values)) > limit):
             return None
-        return "X'%s'", [value.hex() for value in values]
+        return "X'", _QUOTE, [value.hex() for value in values]
 
     return fast
 
 
 def _decimals(precision: int | None, scale: int) -> _Fast:
-    form = decimal_form(precision, scale)
+    form = decimals_form(precision, scale)
 
     def fast(values: Sequence[Any]) -> Cells | None:
         if not _only(values, decimal.Decimal):
             return None
         texts = list(map(str, values))
-        return (_BARE, texts) if all(map(form, texts)) else None
+        return ("", "", texts) if form(",".join(texts)) else None
 
     return fast
 
@@ -116,17 +129,18 @@ def _datetimes(zone: dt.tzinfo | None, digits: int) -> _Fast:
             return None
         if unit > 1 and any(value.microsecond % unit for value in values):
             return None
-        return _IN_QUOTES, (values if zone is None else [value.replace(tzinfo=None) for value in values])
+        plain = values if zone is None else [value.replace(tzinfo=None) for value in values]
+        return _QUOTE, _QUOTE, [value.isoformat(" ") for value in plain]
 
     return fast
 
 
 def _dates(values: Sequence[Any]) -> Cells | None:
-    return (_IN_QUOTES, values) if _only(values, dt.date) else None
+    return (_QUOTE, _QUOTE, list(map(str, values))) if _only(values, dt.date) else None
 
 
 def _labels(literals: dict[str, str]) -> _Fast:
     def fast(values: Sequence[Any]) -> Cells | None:
-        return (_BARE, [literals[value] for value in values]) if literals.keys() >= set(values) else None
+        return ("", "", [literals[value] for value in values]) if literals.keys() >= set(values) else None
 
     return fast

@@ -6,22 +6,24 @@ only where the table has no unique index but the one that the mapping's key is, 
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
+
+import msgspec
 
 from sinks.contract import Halt, Rejected, RowWrite
 from sinks.mysql_catalog import MySQLTable
 from sinks.mysql_literals import literal_encoder, quote_name
-from sinks.mysql_rows import ColumnWriter, rows
+from sinks.mysql_rows import ColumnWriter, rows_text
 from sinks.mysql_session import Statement
 from sinks.runs import moves_key
 from transforms.values import ChannelValue, RefusedValueError
 
 StatementKind: TypeAlias = Literal["upsert", "insert", "update", "delete"]
 
-MOST_ROWS: Final = 1000
+FIRST_ROWS: Final = 40  # of a group's first statement: the server is to begin soon
+CHUNK_ROWS: Final = 250  # of the others: the next is made while the server works on one
 MOST_KEYS: Final = 500  # below MariaDB's in_predicate_conversion_threshold
 MOST_CHARACTERS: Final = 1 << 20
 # Types of key columns of which a derived table's values are compared as the column's own, with its index.
@@ -30,13 +32,13 @@ _JOINED: Final = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class DataStatement:
-    """A statement and the writes it makes."""
+class DataStatement(msgspec.Struct, frozen=True, gc=False):
+    """A statement and the writes it makes. `alone`: it may leave a harmless note, which can only be read of a packet's last one."""
 
     statement: Statement
     kind: StatementKind
     writes: Sequence[RowWrite]
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Dialect:
 
     @property
     def most_characters(self) -> int:
-        return min(MOST_CHARACTERS, self.max_packet // 4)
+        return min(MOST_CHARACTERS, self.max_packet // 4 - 1024)  # a character has up to four bytes
 
 
 class TablePlan:
@@ -64,7 +66,6 @@ class TablePlan:
         self.name = f"{quote_name(found.table.schema)}.{quote_name(found.table.name)}"
         self._found = found
         self.facts = found.facts
-        self._unique_columns = {column for index in found.facts.unique for column in index}
         self._keys = set(map(frozenset, (found.table.primary_key, *found.table.unique_keys)))
         self._writers: dict[str, ColumnWriter] = {}
 
@@ -106,9 +107,6 @@ class TablePlan:
             conditions.append(f"t.{quote_name(name)} = {new}")
         return " AND ".join(conditions)
 
-    def touches_unique(self, columns: Sequence[str]) -> bool:
-        return "" in self._unique_columns or not self._unique_columns.isdisjoint(columns)
-
     def literals(self, write: RowWrite, columns: Sequence[str], values: Sequence[ChannelValue]) -> list[str]:
         """Encode values; raises Rejected naming table, column and type."""
         try:
@@ -117,11 +115,15 @@ class TablePlan:
             raise Rejected(f"{self.table}: {error}", ref=write.ref) from None
 
     def rows(
-        self, writes: Sequence[RowWrite], columns: Sequence[str], values: Sequence[Sequence[ChannelValue]]
-    ) -> list[str]:
+        self,
+        writes: Sequence[RowWrite],
+        columns: Sequence[str],
+        values: Sequence[Sequence[ChannelValue]],
+        opening: str = "(",
+    ) -> str:
         """Encode a row for each write; raises Rejected for the first that holds a value which its column cannot."""
         try:
-            return rows([self.writer(column) for column in columns], values)
+            return rows_text([self.writer(column) for column in columns], values, opening)
         except RefusedValueError:
             for write, row in zip(writes, values, strict=True):
                 self.literals(write, columns, row)
@@ -164,6 +166,10 @@ def statements(
 ) -> Iterator[DataStatement]:
     """The statements of one run, in order; `single`: row by row where the database should name the row that it refuses.
 
+    A statement of many updates changes its rows in any order. Where one takes a unique value that another one gives up, that may meet
+    a duplicate halfway; the server then undoes the statement, and the sink writes its rows one by one, in order. Where it meets none,
+    its end is the same in every order.
+
     Raises Rejected for a value that cannot be written, or a row above max_allowed_packet.
     """
     first = run[0]
@@ -179,8 +185,7 @@ def statements(
             yield from _deletes(plan, run, dialect)
         else:
             yield from _joined(plan, run, dialect, join)
-    elif join is None or not dialect.derived or moves_key(first) or plan.touches_unique(first.columns):
-        # Where a row may take a unique value that another one gives up, the order of the rows counts.
+    elif join is None or not dialect.derived or moves_key(first):
         for write in run:
             yield update(plan, write, dialect)
     else:
@@ -220,27 +225,43 @@ def _inserts(plan: TablePlan, run: Sequence[RowWrite], dialect: Dialect) -> Iter
     head = f"INSERT {dialect.comment}INTO {plan.name} ({names}) VALUES "
     tail = _on_duplicate(plan, first, row_alias=dialect.row_alias) if upsert else ""
     kind: StatementKind = "upsert" if upsert else "insert"
-    values = [(*write.values, *fresh) for write in run] if fresh else [write.values for write in run]
-    for writes, chunk in _chunks(plan, run, plan.rows(run, columns, values), len(head) + len(tail), dialect):
-        yield DataStatement(Statement(f"{head}{','.join(chunk)}{tail}", f"insert into {plan.table}"), kind, writes)
+
+    def encode(writes: Sequence[RowWrite]) -> str:
+        values = [(*write.values, *fresh) for write in writes] if fresh else [write.values for write in writes]
+        return plan.rows(writes, columns, values)
+
+    where = f"insert into {plan.table}"
+    for writes, text in _chunks(plan, run, encode, len(head) + len(tail), dialect):
+        yield DataStatement(Statement(f"{head}{text}{tail}", where), kind, writes)
 
 
 def _chunks(
-    plan: TablePlan, run: Sequence[RowWrite], encoded: Sequence[str], around: int, dialect: Dialect
-) -> Iterator[tuple[Sequence[RowWrite], Sequence[str]]]:
-    """Cut rows into parts of one statement each. Raises Rejected for a row above max_allowed_packet."""
-    if (max(map(len, encoded)) + around) * 4 + 1024 >= dialect.max_packet:
-        for write, row in zip(run, encoded, strict=True):
-            _check_size(plan, write, len(row) + around, row, dialect)
-    most = dialect.most_characters
-    for start in range(0, len(run), MOST_ROWS):
-        writes, part = run[start : start + MOST_ROWS], encoded[start : start + MOST_ROWS]
-        while sum(map(len, part)) > most and len(part) > 1:
-            sizes = itertools.accumulate(map(len, part))
-            end = max(1, sum(1 for size in sizes if size <= most))
-            yield writes[:end], part[:end]
-            writes, part = writes[end:], part[end:]
-        yield writes, part
+    plan: TablePlan, run: Sequence[RowWrite], encode: Callable[[Sequence[RowWrite]], str], around: int, dialect: Dialect
+) -> Iterator[tuple[Sequence[RowWrite], str]]:
+    """Cut rows into parts of one statement each, and encode them. Raises Rejected for a row above max_allowed_packet."""
+    start, size = 0, FIRST_ROWS if len(run) > 2 * FIRST_ROWS else CHUNK_ROWS
+    while start < len(run):
+        yield from _chunk(plan, run[start : start + size], encode, around, dialect)
+        start, size = start + size, CHUNK_ROWS
+
+
+def _chunk(
+    plan: TablePlan,
+    writes: Sequence[RowWrite],
+    encode: Callable[[Sequence[RowWrite]], str],
+    around: int,
+    dialect: Dialect,
+) -> Iterator[tuple[Sequence[RowWrite], str]]:
+    text = encode(writes)
+    if len(text) + around <= dialect.most_characters:
+        yield writes, text
+    elif len(writes) == 1:
+        _check_size(plan, writes[0], len(text) + around, text, dialect)
+        yield writes, text
+    else:
+        middle = len(writes) // 2
+        yield from _chunk(plan, writes[:middle], encode, around, dialect)
+        yield from _chunk(plan, writes[middle:], encode, around, dialect)
 
 
 def _on_duplicate(plan: TablePlan, write: RowWrite, *, row_alias: bool) -> str:
@@ -277,7 +298,7 @@ def _deletes(plan: TablePlan, run: Sequence[RowWrite], dialect: Dialect) -> Iter
     column = run[0].key_columns[0]
     for start in range(0, len(run), MOST_KEYS):
         writes = run[start : start + MOST_KEYS]
-        keys = ",".join(plan.rows(writes, (column,), [write.key for write in writes]))
+        keys = plan.rows(writes, (column,), [write.key for write in writes])
         yield DataStatement(Statement(f"{head}{quote_name(column)} IN ({keys})", where), "delete", writes)
 
 
@@ -296,18 +317,24 @@ def _joined(plan: TablePlan, run: Sequence[RowWrite], dialect: Dialect, join: st
     joined = f" STRAIGHT_JOIN {plan.name} AS t ON {join}{tail}"
     around = len(joined) + 64 + 12 * len(names)
     columns = (*first.key_columns, *first.columns)
-    encoded = plan.rows(run, columns, [(*write.key, *write.values) for write in run])
-    for writes, chunk in _chunks(plan, run, encoded, around, dialect):
-        sql = f"{verb} {dialect.comment}{_derived(names, chunk, dialect)}{joined}"
-        yield DataStatement(Statement(sql, where), first.op, writes)
+
+    def encode(writes: Sequence[RowWrite]) -> str:
+        return plan.rows(
+            writes, columns, [(*write.key, *write.values) for write in writes], "ROW(" if dialect.row_alias else "("
+        )
+
+    for writes, text in _chunks(plan, run, encode, around, dialect):
+        sql = f"{verb} {dialect.comment}{_derived(names, text, dialect)}{joined}"
+        # A character set's name may be deprecated.
+        yield DataStatement(Statement(sql, where), first.op, writes, alone="CONVERT(" in join)
 
 
-def _derived(names: Sequence[str], encoded: Sequence[str], dialect: Dialect) -> str:
+def _derived(names: Sequence[str], encoded: str, dialect: Dialect) -> str:
     """Rows as a table `datong_new`; MariaDB does not take names for the columns of VALUES, but those of a SELECT before it."""
     if dialect.row_alias:
-        return f"(VALUES ROW{',ROW'.join(encoded)}) AS datong_new ({', '.join(names)})"
+        return f"(VALUES {encoded}) AS datong_new ({', '.join(names)})"
     nulls = ", ".join([f"NULL AS {name}" for name in names])
-    return f"(SELECT {nulls} FROM DUAL WHERE FALSE UNION ALL VALUES {','.join(encoded)}) AS datong_new"
+    return f"(SELECT {nulls} FROM DUAL WHERE FALSE UNION ALL VALUES {encoded}) AS datong_new"
 
 
 def _changes(write: RowWrite) -> str:

@@ -15,13 +15,12 @@ from sinks.contract import Rejected, RowWrite, ServerIdentity, SinkError, Transa
 from sinks.postgresql_catalog import read_postgresql_table
 from sinks.postgresql_people import PostgreSQLPeople
 from sinks.postgresql_session import Answer, PostgreSQLSession, Query
-from sinks.postgresql_statements import DataQuery, TablePlan, other_row, statements
+from sinks.postgresql_statements import CHUNK_ROWS, DataQuery, TablePlan, other_row, statements
 from sinks.server_identity import postgresql_identity
 from sinks.table_sink import TableSink
 from transforms.tables import Table
 
 _MOST_QUERIES: Final = 100  # in one pipeline
-_MOST_WRITES: Final = 2000
 _XID_RANGE: Final = 1 << 32
 
 
@@ -87,6 +86,12 @@ class PostgreSQLSink(TableSink[PostgreSQLSession, TablePlan, DataQuery]):
                 raise Transient("an earlier transaction is still committing")
             time.sleep(0.05)
 
+    def _forget_old_plans(self) -> None:
+        before = self._planned_at
+        super()._forget_old_plans()
+        if self._planned_at != before:
+            self._open().forget_prepared()
+
     def write(self, writes: Sequence[RowWrite]) -> int:
         with self._constraints_at_the_end(writes):
             return super().write(writes)
@@ -118,22 +123,20 @@ class PostgreSQLSink(TableSink[PostgreSQLSession, TablePlan, DataQuery]):
     def _is_taken(self, plan: TablePlan, write: RowWrite, columns: Sequence[str]) -> bool:
         return bool(self._open().run_one(other_row(plan, write, columns)).rows)
 
-    def _packs(self, plan: TablePlan, group: Sequence[RowWrite], *, single: bool) -> Iterator[list[DataQuery]]:  # noqa: ARG002 - the same for one row
-        pack: list[DataQuery] = []
-        rows = 0
-        for made in statements(plan, group):
-            if pack and (len(pack) >= _MOST_QUERIES or rows + len(made.writes) > _MOST_WRITES):
-                yield pack
-                pack, rows = [], 0
-            pack.append(made)
-            rows += len(made.writes)
-        yield pack
+    def _statements(self, plan: TablePlan, group: Sequence[RowWrite], *, single: bool) -> Iterator[DataQuery]:  # noqa: ARG002 - the same for one row
+        return statements(plan, group)
 
-    def _send(self, pack: Sequence[DataQuery], *, single: bool) -> int:
-        """Run a pack in one round trip, then look into what found no row."""
+    def _weight(self, made: DataQuery) -> float:
+        return max(1 / _MOST_QUERIES, len(made.writes) / CHUNK_ROWS)
+
+    def _start(self, pack: Sequence[DataQuery], *, single: bool) -> None:  # noqa: ARG002 - errors come with the answers
+        self._in_transaction().send([made.query for made in pack])
+
+    def _finish(self, pack: Sequence[DataQuery], *, single: bool) -> int:
+        """Read a pack's answers, then look into what found no row."""
         session = self._in_transaction()
         try:
-            answers = session.run([made.query for made in pack], single=single)
+            answers = session.receive(single=single)
         except Rejected as error:
             if len(pack) == 1 and len(pack[0].writes) == 1:
                 error.ref = pack[0].writes[0].ref
@@ -142,13 +145,18 @@ class PostgreSQLSink(TableSink[PostgreSQLSession, TablePlan, DataQuery]):
         for made, answer in zip(pack, answers, strict=True):
             affected += answer.affected
             if made.lookup is not None and answer.affected < len(made.writes):
-                self._look_into(made, made.lookup, answer)
+                self._look_into(made, made.lookup, answer, last=made is pack[-1])
         return affected
 
-    def _look_into(self, made: DataQuery, lookup: Query, answer: Answer) -> None:
-        """Rows that a statement did not change: equal already, gone, or (TRAPS.md W4) there after all."""
+    def _look_into(self, made: DataQuery, lookup: Query, answer: Answer, *, last: bool) -> None:
+        """Rows that a statement did not change: equal already, gone, or (TRAPS.md W4) there after all.
+
+        Where it was not the last of its pack a later one may have made or changed them: row by row tells.
+        """
         found = self._open().run_one(lookup).rows
-        came = Transient(f"{made.query.where}: its row came while it was written")
+        came: SinkError = Transient(f"{made.query.where}: its row came while it was written")
+        if not last:
+            came = Rejected(f"{made.query.where}: its row is not as it was written")
         if not made.answers_rows:
             if found and made.writes[0].op == "insert":
                 ref = made.writes[0].ref if len(made.writes) == 1 else None

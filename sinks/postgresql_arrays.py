@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 from sinks.postgresql_texts import Encoder, array_text, text_encoder
-from sinks.value_checks import decimal_form
+from sinks.value_checks import decimals_form
 from transforms.tables import Column
 
 ArrayEncoder: TypeAlias = Callable[[Sequence[Any]], str]
@@ -101,13 +101,13 @@ def _integers(values: Sequence[Any]) -> list[str] | None:
 
 
 def _decimals(precision: int | None, scale: int) -> _Fast:
-    form = decimal_form(precision, scale)
+    form = decimals_form(precision, scale)
 
     def fast(values: Sequence[Any]) -> list[str] | None:
         if not _only(values, decimal.Decimal):
             return None
         texts = list(map(str, values))
-        return texts if all(map(form, texts)) else None
+        return texts if form(",".join(texts)) else None
 
     return fast
 

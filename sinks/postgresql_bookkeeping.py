@@ -151,9 +151,10 @@ def parked(session: PostgreSQLSession, deployment: str, target: str | None) -> l
 
 def rollback(session: PostgreSQLSession) -> None:
     """Roll back whole; a session that cannot say that it did is closed, which rolls back as well."""
-    if session.closed or not session.in_transaction:
-        return
     try:
+        session.settle()
+        if session.closed or not session.in_transaction:
+            return
         session.run_one(Query("ROLLBACK", "rolling back"))
     except SinkError:
         session.close()
@@ -169,7 +170,7 @@ def _move(header: TransactionHeader, move: ProgressMove) -> Query:
         return Query(_FIRST, "opening a progress line", parameters)
     known = move.known
     parameters += (str(known.order), str(known.end), str(int(known.complete)))
-    return Query(_MOVE, "moving progress", parameters)
+    return Query(_MOVE, "moving progress", parameters, prepared=True)
 
 
 def _touch_lease(header: TransactionHeader) -> Query:

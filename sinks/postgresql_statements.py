@@ -19,7 +19,8 @@ from sinks.postgresql_texts import quote_name
 from sinks.runs import moves_key
 from transforms.values import ChannelValue, RefusedValueError
 
-MOST_ROWS: Final = 1000
+FIRST_ROWS: Final = 40  # of a group's first statement: the server is to begin soon
+CHUNK_ROWS: Final = 250  # of the others: the next is made while the server works on one
 MOST_CHARACTERS: Final = 8 << 20
 
 Role: TypeAlias = Literal["k", "c"]
@@ -97,9 +98,14 @@ def statements(plan: TablePlan, group: Sequence[RowWrite]) -> Iterator[DataQuery
     first = group[0]
     shape = plan.shape(first)
     # A statement changes its rows in any order it likes: where that could meet a unique key halfway, row by row.
-    most = 1 if first.op == "update" and plan.orders_rows(first) else MOST_ROWS
-    for start in range(0, len(group), most):
-        yield from _statement(plan, shape, group[start : start + most])
+    if first.op == "update" and plan.orders_rows(first):
+        for start in range(len(group)):
+            yield from _statement(plan, shape, group[start : start + 1])
+        return
+    start, size = 0, FIRST_ROWS if len(group) > 2 * FIRST_ROWS else CHUNK_ROWS
+    while start < len(group):
+        yield from _statement(plan, shape, group[start : start + size])
+        start, size = start + size, CHUNK_ROWS
 
 
 def _statement(plan: TablePlan, shape: Shape, writes: Sequence[RowWrite]) -> Iterator[DataQuery]:
@@ -111,7 +117,9 @@ def _statement(plan: TablePlan, shape: Shape, writes: Sequence[RowWrite]) -> Ite
         return
     lookup = Query(shape.lookup, shape.where, arrays) if shape.lookup else None
     answers_rows = writes[0].op == "update"
-    yield DataQuery(Query(shape.sql, shape.where, arrays, shape.mend), writes, lookup, answers_rows=answers_rows)
+    yield DataQuery(
+        Query(shape.sql, shape.where, arrays, shape.mend, prepared=True), writes, lookup, answers_rows=answers_rows
+    )
 
 
 def _arrays(plan: TablePlan, shape: Shape, segment: Sequence[RowWrite]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
 from sinks.arranging import TableFacts, arranged
@@ -25,7 +25,7 @@ from sinks.contract import (
     TransactionHeader,
     Transient,
 )
-from sinks.runs import in_strict_order
+from sinks.runs import in_strict_order, moves_key
 from sinks.singly import write_apart
 from transforms.tables import Table
 
@@ -93,12 +93,20 @@ class TableSink(ABC, Generic[S, P, M]):
         """How a table is written, from the catalog as it is now; None where there is no such table."""
 
     @abstractmethod
-    def _packs(self, plan: P, group: Sequence[RowWrite], *, single: bool) -> Iterable[Sequence[M]]:
-        """The statements that write a group, in order, in packs of one round trip."""
+    def _statements(self, plan: P, group: Sequence[RowWrite], *, single: bool) -> Iterable[M]:
+        """The statements that write a group, in order."""
 
     @abstractmethod
-    def _send(self, pack: Sequence[M], *, single: bool) -> int:
-        """Run a pack, look into what found no row, answer the number of affected rows."""
+    def _weight(self, made: M) -> float:
+        """How much of a round trip a statement fills; what is above 1 together goes in several."""
+
+    @abstractmethod
+    def _start(self, pack: Sequence[M], *, single: bool) -> None:
+        """Send a pack in one round trip and do not wait for its end."""
+
+    @abstractmethod
+    def _finish(self, pack: Sequence[M], *, single: bool) -> int:
+        """Wait for a pack's end, look into what found no row, answer the number of affected rows."""
 
     @abstractmethod
     def _attempt(self, writes: Sequence[RowWrite]) -> None:
@@ -158,10 +166,12 @@ class TableSink(ABC, Generic[S, P, M]):
     # -- rows
 
     def write(self, writes: Sequence[RowWrite]) -> int:
+        self._forget_old_plans()
         return self._write(arranged(writes, self._facts), single=False)
 
     def write_singly(self, writes: Sequence[RowWrite]) -> list[Rejection]:
         self._in_transaction()
+        self._forget_old_plans()
         return write_apart(writes, self._attempt)
 
     def _explained(self, writes: Sequence[RowWrite], refusal: Rejected) -> Rejected:
@@ -179,21 +189,67 @@ class TableSink(ABC, Generic[S, P, M]):
         return refusal
 
     def _write_in_order(self, writes: Sequence[RowWrite]) -> None:
+        for table in {id(write.table): write.table for write in writes}.values():
+            self._plan(table)
         self._write(in_strict_order(writes), single=True)
 
     def _write(self, groups: Iterable[Sequence[RowWrite]], *, single: bool) -> int:
+        """Write groups in order. The next statements are made while the server works on those before."""
         self._in_transaction()
         affected = 0
-        for group in groups:
-            for pack in self._packs(self._plan(group[0].table), group, single=single):
-                if not self._wrote:
-                    self._options.probe("sink.before_first_stmt")
-                affected += self._send(pack, single=single)
-                if not self._wrote:
-                    self._wrote = True
-                    self._options.probe("sink.mid_tx")
-                self._options.alive()
+        packs = self._packs(groups, single=single)
+        sent: Sequence[M] = ()
+        while True:
+            try:
+                pack = next(packs, None)
+            except Exception:
+                if sent:
+                    self._settle(sent, single=single)  # what comes first is refused first
+                raise
+            if sent:
+                affected += self._settle(sent, single=single)
+            if pack is None:
+                return affected
+            if not self._wrote:
+                self._options.probe("sink.before_first_stmt")
+            self._start(pack, single=single)
+            sent = pack
+
+    def _settle(self, pack: Sequence[M], *, single: bool) -> int:
+        affected = self._finish(pack, single=single)
+        if not self._wrote:
+            self._wrote = True
+            self._options.probe("sink.mid_tx")
+        self._options.alive()
         return affected
+
+    def _packs(self, groups: Iterable[Sequence[RowWrite]], *, single: bool) -> Iterator[list[M]]:
+        """Statements in order, as many as go in one round trip; row by row no two groups share one.
+
+        Nor do updates or deletes and what may make rows that they did not find: after the round trip it is looked whether those are
+        there.
+        """
+        pack: list[M] = []
+        full = 0.0
+        looks = False
+        for group in groups:
+            first = group[0]
+            if looks and (first.op == "insert" or moves_key(first)):
+                yield pack
+                pack, full, looks = [], 0.0, False
+            looks = looks or first.op != "insert"
+            for made in self._statements(self._plan(first.table), group, single=single):
+                weight = self._weight(made)
+                if pack and full + weight > 1:
+                    yield pack
+                    pack, full = [], 0.0
+                pack.append(made)
+                full += weight
+            if single and pack:
+                yield pack
+                pack, full, looks = [], 0.0, False
+        if pack:
+            yield pack
 
     def rollback(self) -> None:
         self._header = None
@@ -225,11 +281,14 @@ class TableSink(ABC, Generic[S, P, M]):
     def _facts(self, table: Table) -> TableFacts:
         return self._plan(table).facts
 
-    def _plan(self, table: Table) -> P:
-        """How to write a table. The catalog is read again now and then: an index may have been made that changes what is safe."""
+    def _forget_old_plans(self) -> None:
+        """The catalog is read again now and then: an index may have been made that changes what is safe."""
         if time.monotonic() - self._planned_at > PLAN_SECONDS:
             self._planned_at = time.monotonic()
             self._plans.clear()
+
+    def _plan(self, table: Table) -> P:
+        """How to write a table. Asks the server for one that is met first, so before any pack is under way."""
         known = self._plans.get(id(table))
         if known is not None:
             return known[1]

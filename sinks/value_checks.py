@@ -53,12 +53,16 @@ def decimal_text(column: Column, value: decimal.Decimal) -> str:
     return format(value, "f")
 
 
-def decimal_form(precision: int | None, scale: int) -> Callable[[str], object]:
-    """Matches `str()` of a decimal that surely fits as it is; what it does not match, `decimal_text` decides."""
-    if precision is None or not 0 <= scale < precision:
-        return re.compile(r"-?[0-9]{1,1000}(?:\.[0-9]{1,1000})?" if precision is None else r"(?!)").fullmatch
-    fraction = rf"(?:\.[0-9]{{1,{scale}}})?" if scale else ""
-    return re.compile(rf"-?(?:0|[1-9][0-9]{{0,{precision - scale - 1}}}){fraction}").fullmatch
+def decimals_form(precision: int | None, scale: int) -> Callable[[str], object]:
+    """Matches `str()` of decimals, joined by commas, that surely fit as they are; of others `decimal_text` decides each."""
+    if precision is None:
+        one = r"-?[0-9]{1,1000}(?:\.[0-9]{1,1000})?"
+    elif 0 <= scale < precision:
+        fraction = rf"(?:\.[0-9]{{1,{scale}}})?" if scale else ""
+        one = rf"-?(?:0|[1-9][0-9]{{0,{precision - scale - 1}}}){fraction}"
+    else:
+        one = "(?!)"
+    return re.compile(rf"{one}(?:,{one})*").fullmatch
 
 
 def check_fraction(column: Column, microsecond: int, digits: int) -> None:

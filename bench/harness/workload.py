@@ -123,6 +123,16 @@ def fill_base(server: Database, workload: Workload, name: str = TABLE) -> None:
         _send(server, [*before, *transactions(insert, engine_of(server), name)])
 
 
+def fill_below(server: Database, rows: int, name: str = TABLE) -> None:
+    """Rows with ids from -`rows` to -1, and the planner's statistics of them: nothing is planned for an empty table."""
+    values = [
+        ", ".join(_literals(row(ident)) for ident in range(first, min(first + 500, 0)))
+        for first in range(-rows, 0, 500)
+    ]
+    analyze = f"ANALYZE {name}" if isinstance(server, PostgreSQL) else f"ANALYZE TABLE {name}"
+    _send(server, [*(f"INSERT INTO {name} VALUES {some}" for some in values), analyze])
+
+
 def load(server: Database, workload: Workload, name: str = TABLE) -> None:
     """Commit the workload's transactions, in order, over one connection."""
     _send(server, transactions(workload, engine_of(server), name))

@@ -299,6 +299,64 @@ def test_a_unique_value_may_pass_from_row_to_row_in_one_batch(target: Target) ->
     assert rows(target, "phones") == [(2, "2", "b"), (3, "1", "c"), (4, "4", "d")]
 
 
+def test_updates_of_unique_values_are_one_statement_and_row_by_row_only_where_they_meet(mysql_target: Target) -> None:
+    """Rows that hand values on are written in their order, in whatever order a statement of many rows would take them."""
+    target = mysql_target
+    table = phones(target)
+    _, lease = target.ready()
+
+    def sent(writes: list[RowWrite]) -> int:
+        """How many update statements the server got."""
+        counter = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Com_update', 'Com_update_multi')"
+        before = sum(int(value) for _, value in target.execute(counter))
+        lease.apply(writes)
+        return sum(int(value) for _, value in target.execute(counter)) - before - 1  # of the progress
+
+    lease.apply([insert(table, id=n, phone=f"{n}", name="a") for n in range(200)])
+    assert sent([update(table, n, phone=f"new {n}") for n in range(200)]) < 10
+    assert sorted(row[1] for row in rows(target, "phones")) == sorted(f"new {n}" for n in range(200))
+
+    # A chain: each takes what the one before it in the transaction has given up; the key's order is the other way round.
+    chain = [update(table, n, phone=f"new {n - 1}" if n else "free") for n in range(200)]
+    sent(chain)
+    assert rows(target, "phones") == [(n, f"new {n - 1}" if n else "free", "a") for n in range(200)]
+    back = [update(table, n, phone=f"new {n}") for n in range(199, -1, -1)]
+    sent(back)
+    assert rows(target, "phones") == [(n, f"new {n}", "a") for n in range(200)]
+
+    # Two rows exchange theirs, as a source does it: over a third value. Other rows of the batch do not mind.
+    lease.apply([
+        *(update(table, n, phone=f"first {n}") for n in range(100, 150)), update(table, 1, phone="aside"), update(table, 2, phone="new 1"),
+        update(table, 1, phone="new 2"), *(update(table, n, phone=f"last {n}") for n in range(150, 199)),
+    ])  # fmt: skip
+    assert rows(target, "phones")[:3] == [(0, "new 0", "a"), (1, "new 2", "a"), (2, "new 1", "a")]
+    assert {row[1].split()[0] for row in rows(target, "phones")[100:199]} == {"first", "last"}
+
+
+def test_unique_values_that_a_collation_holds_for_equal_are_refused_by_row(mysql_target: Target) -> None:
+    target = mysql_target
+    target.execute(
+        "CREATE TABLE phones (id int PRIMARY KEY, phone varchar(20) COLLATE utf8mb4_unicode_ci UNIQUE, name varchar(20))"
+    )
+    table = target.table("phones")
+    sink, lease = target.ready()
+    lease.apply([insert(table, id=n, phone=f"{n}", name="a") for n in range(10)])
+    # E takes the place of e only after that has gone, in the transaction's order.
+    lease.apply([update(table, 1, phone="é"), update(table, 2, phone="2b"), update(table, 3, phone="3b")])
+    lease.apply([update(table, 1, phone="gone"), update(table, 2, phone="E "), update(table, 3, phone="3c")])
+    assert [row[1] for row in rows(target, "phones")][1:4] == ["gone", "E ", "3c"]
+    clash = [update(table, 4, 40, phone="ß"), update(table, 5, 50, phone="x"), update(table, 6, 60, phone="SS")]
+    lease.begin(3)
+    with pytest.raises(Rejected) as caught:
+        sink.write(clash)
+    assert (caught.value.code, caught.value.ref) == ("1062", 60)
+    sink.rollback()
+    header, _ = lease.begin(3)
+    assert [rejection.ref for rejection in sink.write_singly(clash)] == [60]
+    lease.commit(header)
+    assert [row[1] for row in rows(target, "phones")][4:7] == ["ß", "x", "6"]
+
+
 def test_an_update_that_finds_no_row_is_refused_with_its_ref(target: Target) -> None:
     table = items(target)
     _, lease = target.ready()
@@ -453,6 +511,28 @@ def test_keys_that_a_collation_holds_for_equal_are_all_written(mysql_target: Tar
     assert target.execute("SELECT v FROM c") == [(2,)]
 
 
+def test_postgresql_finds_rows_by_their_key_in_a_table_that_grew(postgresql_target: Target) -> None:
+    """A plan that is kept may have been made for an empty table: it must not read the whole table for every batch ever after."""
+    target = postgresql_target
+    target.create(
+        "CREATE TABLE items (id int PRIMARY KEY, name varchar(40), quantity int) WITH (autovacuum_enabled = off)"
+    )
+    table = target.table("items")
+    _, lease = target.ready()
+    for _ in range(12):
+        lease.apply([insert(table, id=n, name="a", quantity=1) for n in range(20)])
+        target.execute("ANALYZE items")
+        lease.apply([update(table, n, name="b") for n in range(20)])
+        lease.apply([delete(table, n) for n in range(20)])
+    target.execute("INSERT INTO items SELECT g, 'a', 1 FROM generate_series(1000, 21000) g")
+    lease.apply([update(table, n, name="b") for n in range(1000, 2000)])
+    lease.apply([delete(table, n) for n in range(1000, 6000)])
+    lease.sink.close()  # which tells the server's statistics what it did
+    read = "SELECT n_tup_del, seq_tup_read FROM pg_stat_user_tables WHERE relname = 'items'"
+    await_that(lambda: target.execute(read)[0][0] == 12 * 20 + 5000, message="the statistics lag")
+    assert target.execute(read)[0][1] < 20_000
+
+
 def test_postgresql_writes_nothing_that_changes_nothing(postgresql_target: Target) -> None:
     target = postgresql_target
     target.execute(
@@ -520,8 +600,9 @@ def test_a_transaction_without_moves_marks_the_lease_line(target: Target) -> Non
     sink.begin(header)
     sink.commit()
     assert target.execute("SELECT token, row_count FROM datong_progress WHERE source = ''") == [(header.token, 3)]
+    sink.rollback()
     with pytest.raises(Fenced):
-        sink.begin(dataclasses.replace(header, epoch=lease.epoch - 1))
+        sink.begin(dataclasses.replace(header, epoch=lease.epoch - 1, rows=0))
 
 
 def test_a_writer_is_fenced_once_another_has_taken_over(target: Target) -> None:
@@ -531,10 +612,10 @@ def test_a_writer_is_fenced_once_another_has_taken_over(target: Target) -> None:
     second, newer = target.ready()
     assert newer.epoch == lease.epoch + 1
     with pytest.raises(Fenced):
-        lease.begin()
+        lease.begin(0)
     with pytest.raises(Fenced):  # a first line checks the lease too
         move = ProgressMove("miniapp", None, Progress(1, 1, True, 1))
-        first.begin(dataclasses.replace(lease.header(), moves=(move,)))
+        first.begin(dataclasses.replace(lease.header(0), moves=(move,)))
     newer.known = second.progress(DEPLOYMENT)["website"]
     newer.apply([update(table, 1, name="b")])
     assert rows(target) == [(1, "b", 1)]
@@ -546,10 +627,43 @@ def test_a_line_that_moved_meanwhile_or_exists_already_fences(target: Target) ->
     lease.apply([insert(table, id=1, name="a", quantity=1)])
     stale = dataclasses.replace(lease, known=Progress(0, 1, True, 0))
     with pytest.raises(Fenced):
-        stale.begin()
+        stale.begin(0)
     with pytest.raises(Fenced):
-        dataclasses.replace(lease, known=None).begin()
+        dataclasses.replace(lease, known=None).begin(0)
     lease.apply([update(table, 1, quantity=2)])
+
+
+def test_what_a_fenced_writer_sent_along_is_never_written(target: Target) -> None:
+    """The compare-and-set may go in one packet with the first rows: they are gone with it, and nothing can be written after them."""
+    table = items(target)
+    sink, lease = target.ready()
+    lease.apply([insert(table, id=1, name="a", quantity=1)])
+    for known in (Progress(0, 1, True, 0), None):
+        stale = dataclasses.replace(lease, known=known)
+        with pytest.raises(Fenced):
+            stale.apply([insert(table, id=2, name="b", quantity=2), update(table, 1, name="b")])
+        with pytest.raises((RuntimeError, Fenced)):
+            sink.write([insert(table, id=3, name="c", quantity=3)])
+        with pytest.raises((RuntimeError, Fenced)):
+            sink.commit()
+        sink.rollback()
+        assert rows(target) == [(1, "a", 1)]
+    lease.apply([update(table, 1, quantity=2)])
+    assert rows(target) == [(1, "a", 2)]
+
+
+def test_a_transaction_to_which_nothing_was_written_still_moves_progress(target: Target) -> None:
+    sink, lease = target.ready()
+    for wanted in (0, 5):
+        header, _ = lease.begin(wanted)
+        lease.commit(header)
+        assert sink.progress(DEPLOYMENT) == {"website": lease.known}
+    stale = dataclasses.replace(lease, known=Progress(0, 1, True, 0))
+    with pytest.raises(Fenced):
+        header, _ = stale.begin(5)
+        sink.commit()
+    sink.rollback()
+    assert sink.progress(DEPLOYMENT) == {"website": lease.known}
 
 
 def test_concurrent_first_takeovers_get_different_epochs(server_target: Target) -> None:
@@ -572,7 +686,7 @@ def test_reading_progress_waits_for_a_transaction_that_is_still_open(server_targ
     target = server_target
     items(target)
     sink, lease = target.ready()
-    header, _ = lease.begin()
+    header, _ = lease.begin(0)
     other = target.sink(lock_timeout_seconds=20.0)
     answers: list[dict[str, Progress]] = []
     reader = threading.Thread(target=lambda: answers.append(other.progress(DEPLOYMENT)))
@@ -685,6 +799,43 @@ def test_a_poison_row_among_a_thousand_is_found_and_later_changes_of_its_row_wai
     assert "xxx" not in rejections[0].error
     found = {id_: quantity for id_, _, quantity in rows(target)}
     assert found == {number: 5 if number == 401 else 1 for number in range(1000) if number not in (400, 403)}
+
+
+def test_rows_of_several_tables_are_written_one_by_one_after_a_refusal(target: Target) -> None:
+    """After a refusal the catalogs are read again: not in the middle of what is under way."""
+    table, other = items(target), phones(target)
+    sink, lease = target.ready()
+    batch = [insert(table, 1, id=1, name="a", quantity=1), insert(other, 2, id=1, phone="1", name="a"),
+             insert(table, 3, id=2, name="x" * 50, quantity=1), insert(other, 4, id=2, phone="2", name="b")]  # fmt: skip
+    lease.begin(4)
+    with pytest.raises(Rejected):
+        sink.write(batch)
+    sink.rollback()
+    header, _ = lease.begin(4)
+    rejections = sink.write_singly(batch)
+    lease.commit(header)
+    assert [rejection.ref for rejection in rejections] == [3]
+    assert (len(rows(target)), len(rows(target, "phones"))) == (1, 2)
+
+
+def test_a_row_that_comes_back_within_a_batch_is_written_in_one_turn(target: Target) -> None:
+    """What is asked after a round trip about rows that were not found must not be answered by a later statement of it."""
+    table, other = items(target), phones(target)
+    _, lease = target.ready()
+    lease.apply([insert(table, id=1, name="a", quantity=1), insert(other, id=1, phone="1", name="a")])
+    for turn in range(
+        2
+    ):  # rows that are not there are deleted and made again; an update that changes nothing is followed by others
+        name = f"new {turn}"
+        lease.apply([
+            delete(table, 7), insert(table, id=7, name=name, quantity=turn), update(table, 1, name="a"), delete(table, 8),
+            insert(table, id=8, name=name, quantity=8), update(other, 1, phone="1"), update(other, 1, name=name),
+            update(other, 1, phone=f"1{turn}"), delete(other, 2), insert(other, id=2, phone="1", name=name), delete(table, 1),
+            insert(table, id=1, name="a", quantity=1),
+        ])  # fmt: skip
+        assert rows(target) == [(1, "a", 1), (7, name, turn), (8, name, 8)]
+        assert rows(target, "phones") == [(1, f"1{turn}", name), (2, "1", name)]
+        lease.apply([delete(other, 2), update(other, 1, phone="1")])
 
 
 def test_changes_under_the_new_key_of_a_refused_move_wait_too(target: Target) -> None:
