@@ -44,6 +44,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--servers", nargs="+", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES), help="rows in a transaction")
     parser.add_argument("--subjects", nargs="+", metavar="NAME", help="only these")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="the median of so many counts")
     parser.add_argument(
         "--progress", action="store_true", help="the others move a line of progress in every transaction too"
     )
@@ -77,8 +78,9 @@ def _size(report: Report, options: Options, server: Database, size: int) -> None
     subjects = ways(engine, options.extra.get("subjects"))
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     failed: dict[str, str] = {}
-    for number in range(ROUNDS):
-        for name in _turns(list(subjects), number):
+    turns = int(options.extra.get("rounds", ROUNDS))
+    for number in range(turns):
+        for name in _turns(list(subjects), number, turns):
             make = subjects[name]
             slow = name in SLOW
             if name in failed or (slow and number):
@@ -96,9 +98,9 @@ def _size(report: Report, options: Options, server: Database, size: int) -> None
         report.add(Result(engine, f"all{size}", name, failed=why))
 
 
-def _turns(names: list[str], number: int) -> list[str]:
+def _turns(names: list[str], number: int, rounds: int) -> list[str]:
     """Another order in every round: each way has its turn early and late, and after others."""
-    place = number * len(names) // ROUNDS
+    place = number * len(names) // rounds
     return [*names[place:], *names[:place]]
 
 

@@ -18,7 +18,7 @@ def test_a_quick_run_measures_every_way_in_every_step(tmp_path: Path) -> None:
     tmp_path.chmod(0o711)
     done = subprocess.run(
         [sys.executable, "-m", "bench", "write", "--quick", "--json", "--rows", "0.02", "--servers", "mariadb", "postgresql",
-         "--sizes", "100", "--progress", "--folder", str(tmp_path)],
+         "--sizes", "100", "--rounds", "1", "--progress", "--folder", str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
