@@ -28,7 +28,6 @@ from sinks.mysql_catalog import read_mysql_table
 from sinks.mysql_people import MySQLPeople
 from sinks.mysql_session import Answer, MySQLSession, Opening, Statement
 from sinks.mysql_statements import (
-    CHUNK_ROWS,
     DataStatement,
     Dialect,
     TablePlan,
@@ -37,6 +36,7 @@ from sinks.mysql_statements import (
     statements,
     update,
 )
+from sinks.runs import FIRST_ROWS
 from sinks.server_identity import mysql_identity
 from sinks.table_sink import DUPLICATES, TableSink
 from transforms.tables import Table
@@ -163,7 +163,9 @@ class MySQLSink(TableSink[MySQLSession, TablePlan, DataStatement]):
         if made.alone:
             return 1
         characters = len(made.statement.sql)
-        return max(1 / _MOST_STATEMENTS, len(made.writes) / CHUNK_ROWS, characters / self._dialect.most_characters)
+        return max(
+            1 / _MOST_STATEMENTS, (len(made.writes) - 1) / FIRST_ROWS, characters / self._dialect.most_characters
+        )
 
     def _start(self, pack: Sequence[DataStatement], *, single: bool) -> None:  # noqa: ARG002 - errors come with the answers
         self._in_transaction().send([made.statement for made in pack])

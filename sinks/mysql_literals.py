@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import functools
 import math
 import re
 import uuid
@@ -40,6 +41,7 @@ _PLAIN: Final = re.compile(r"[^'\\\x00-\x1f\x7f\ud800-\udfff]*").fullmatch
 _MOST_TIME_MICROSECONDS: Final = (838 * 3600 + 59 * 60 + 59) * 1_000_000
 
 
+@functools.lru_cache(4096)
 def quote_name(name: str) -> str:
     """An identifier in backticks."""
     return f"`{name.replace('`', '``')}`"

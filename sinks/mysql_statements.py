@@ -6,6 +6,7 @@ only where the table has no unique index but the one that the mapping's key is, 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
@@ -17,13 +18,11 @@ from sinks.mysql_catalog import MySQLTable
 from sinks.mysql_literals import literal_encoder, quote_name
 from sinks.mysql_rows import ColumnWriter, rows_text
 from sinks.mysql_session import Statement
-from sinks.runs import moves_key
+from sinks.runs import moves_key, slices
 from transforms.values import ChannelValue, RefusedValueError
 
 StatementKind: TypeAlias = Literal["upsert", "insert", "update", "delete"]
 
-FIRST_ROWS: Final = 40  # of a group's first statement: the server is to begin soon
-CHUNK_ROWS: Final = 250  # of the others: the next is made while the server works on one
 MOST_KEYS: Final = 500  # below MariaDB's in_predicate_conversion_threshold
 MOST_CHARACTERS: Final = 1 << 20
 # Types of key columns of which a derived table's values are compared as the column's own, with its index.
@@ -68,6 +67,7 @@ class TablePlan:
         self.facts = found.facts
         self._keys = set(map(frozenset, (found.table.primary_key, *found.table.unique_keys)))
         self._writers: dict[str, ColumnWriter] = {}
+        self._joins: dict[tuple[str, ...], str | None] = {}
 
     def writer(self, column: str) -> ColumnWriter:
         """The column's writer; raises Halt where the table has no such column, or none that can be written."""
@@ -93,6 +93,12 @@ class TablePlan:
 
     def joins_by(self, key_columns: Sequence[str]) -> str | None:
         """The condition that finds the rows of `datong_new` by a key; None where they are better found one by one."""
+        key = tuple(key_columns)
+        if key not in self._joins:
+            self._joins[key] = self._join(key)
+        return self._joins[key]
+
+    def _join(self, key_columns: tuple[str, ...]) -> str | None:
         if frozenset(key_columns) not in self._keys:
             return None
         conditions = []
@@ -223,7 +229,10 @@ def _inserts(plan: TablePlan, run: Sequence[RowWrite], dialect: Dialect) -> Iter
     fresh = tuple(value for _, value in first.fresh)  # the same in all writes of a group
     names = ", ".join(map(quote_name, columns))
     head = f"INSERT {dialect.comment}INTO {plan.name} ({names}) VALUES "
-    tail = _on_duplicate(plan, first, row_alias=dialect.row_alias) if upsert else ""
+    texts = frozenset(filter(plan.is_text, first.key_columns))
+    tail = (
+        _on_duplicate(plan.name, first.columns, first.key_columns, texts, row_alias=dialect.row_alias) if upsert else ""
+    )
     kind: StatementKind = "upsert" if upsert else "insert"
 
     def encode(writes: Sequence[RowWrite]) -> str:
@@ -239,10 +248,8 @@ def _chunks(
     plan: TablePlan, run: Sequence[RowWrite], encode: Callable[[Sequence[RowWrite]], str], around: int, dialect: Dialect
 ) -> Iterator[tuple[Sequence[RowWrite], str]]:
     """Cut rows into parts of one statement each, and encode them. Raises Rejected for a row above max_allowed_packet."""
-    start, size = 0, FIRST_ROWS if len(run) > 2 * FIRST_ROWS else CHUNK_ROWS
-    while start < len(run):
-        yield from _chunk(plan, run[start : start + size], encode, around, dialect)
-        start, size = start + size, CHUNK_ROWS
+    for part in slices(len(run)):
+        yield from _chunk(plan, run[part], encode, around, dialect)
 
 
 def _chunk(
@@ -264,7 +271,10 @@ def _chunk(
         yield from _chunk(plan, writes[middle:], encode, around, dialect)
 
 
-def _on_duplicate(plan: TablePlan, write: RowWrite, *, row_alias: bool) -> str:
+@functools.lru_cache(1024)
+def _on_duplicate(
+    table: str, columns: Sequence[str], key_columns: Sequence[str], texts: frozenset[str], *, row_alias: bool
+) -> str:
     """ON DUPLICATE KEY UPDATE that cannot change another row than the key's.
 
     The row that is found has another key where the column's collation holds the two for equal, or where a unique index was made since the
@@ -274,11 +284,12 @@ def _on_duplicate(plan: TablePlan, write: RowWrite, *, row_alias: bool) -> str:
     def new(name: str) -> str:
         return f"datong_new.{name}" if row_alias else f"VALUES({name})"
 
-    names = [quote_name(column) for column in write.columns]
-    keys = [quote_name(column) for column in write.key_columns if column in write.columns]
+    names = [quote_name(column) for column in columns]
+    own = [column for column in key_columns if column in columns]
+    keys = [quote_name(column) for column in own]
     same = " AND ".join([
-        f"CAST({plan.name}.{key} AS BINARY) = CAST({new(key)} AS BINARY)" if plan.is_text(column) else f"{plan.name}.{key} = {new(key)}"
-        for column, key in zip([column for column in write.key_columns if column in write.columns], keys, strict=True)
+        f"CAST({table}.{key} AS BINARY) = CAST({new(key)} AS BINARY)" if column in texts else f"{table}.{key} = {new(key)}"
+        for column, key in zip(own, keys, strict=True)
     ])  # fmt: skip
     changes = [f"{name} = {new(name)}" for name in names]
     if keys:
@@ -311,7 +322,7 @@ def _joined(plan: TablePlan, run: Sequence[RowWrite], dialect: Dialect, join: st
     names = [f"k{number}" for number in range(len(first.key_columns))]
     names += [f"c{number}" for number in range(len(first.columns))]
     if first.op == "update":
-        verb, tail, where = "UPDATE", f" SET {_changes(first)}", f"update of {plan.table}"
+        verb, tail, where = "UPDATE", f" SET {_changes(first.columns, first.deltas)}", f"update of {plan.table}"
     else:
         verb, tail, where = "DELETE t FROM", "", f"delete from {plan.table}"
     joined = f" STRAIGHT_JOIN {plan.name} AS t ON {join}{tail}"
@@ -337,10 +348,11 @@ def _derived(names: Sequence[str], encoded: str, dialect: Dialect) -> str:
     return f"(SELECT {nulls} FROM DUAL WHERE FALSE UNION ALL VALUES {encoded}) AS datong_new"
 
 
-def _changes(write: RowWrite) -> str:
+@functools.lru_cache(1024)
+def _changes(columns: Sequence[str], deltas: Sequence[int]) -> str:
     return ", ".join([
-        f"t.{name} = COALESCE(t.{name}, 0) + datong_new.c{number}" if number in write.deltas else f"t.{name} = datong_new.c{number}"
-        for number, name in enumerate(map(quote_name, write.columns))
+        f"t.{name} = COALESCE(t.{name}, 0) + datong_new.c{number}" if number in deltas else f"t.{name} = datong_new.c{number}"
+        for number, name in enumerate(map(quote_name, columns))
     ])  # fmt: skip
 
 

@@ -15,7 +15,8 @@ from sinks.contract import Rejected, RowWrite, ServerIdentity, SinkError, Transa
 from sinks.postgresql_catalog import read_postgresql_table
 from sinks.postgresql_people import PostgreSQLPeople
 from sinks.postgresql_session import Answer, PostgreSQLSession, Query
-from sinks.postgresql_statements import CHUNK_ROWS, DataQuery, TablePlan, other_row, statements
+from sinks.postgresql_statements import DataQuery, TablePlan, other_row, statements
+from sinks.runs import FIRST_ROWS
 from sinks.server_identity import postgresql_identity
 from sinks.table_sink import TableSink
 from transforms.tables import Table
@@ -127,7 +128,7 @@ class PostgreSQLSink(TableSink[PostgreSQLSession, TablePlan, DataQuery]):
         return statements(plan, group)
 
     def _weight(self, made: DataQuery) -> float:
-        return max(1 / _MOST_QUERIES, len(made.writes) / CHUNK_ROWS)
+        return max(1 / _MOST_QUERIES, (len(made.writes) - 1) / FIRST_ROWS)
 
     def _start(self, pack: Sequence[DataQuery], *, single: bool) -> None:  # noqa: ARG002 - errors come with the answers
         self._in_transaction().send([made.query for made in pack])

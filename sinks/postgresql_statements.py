@@ -16,11 +16,10 @@ from sinks.postgresql_arrays import ArrayEncoder, array_encoder
 from sinks.postgresql_catalog import PostgreSQLColumn, PostgreSQLTable
 from sinks.postgresql_session import Query
 from sinks.postgresql_texts import quote_name
-from sinks.runs import moves_key
+from sinks.runs import moves_key, slices
 from transforms.values import ChannelValue, RefusedValueError
 
-FIRST_ROWS: Final = 40  # of a group's first statement: the server is to begin soon
-CHUNK_ROWS: Final = 250  # of the others: the next is made while the server works on one
+MOST_KEYS: Final = 1000
 MOST_CHARACTERS: Final = 8 << 20
 
 Role: TypeAlias = Literal["k", "c"]
@@ -102,10 +101,13 @@ def statements(plan: TablePlan, group: Sequence[RowWrite]) -> Iterator[DataQuery
         for start in range(len(group)):
             yield from _statement(plan, shape, group[start : start + 1])
         return
-    start, size = 0, FIRST_ROWS if len(group) > 2 * FIRST_ROWS else CHUNK_ROWS
-    while start < len(group):
-        yield from _statement(plan, shape, group[start : start + size])
-        start, size = start + size, CHUNK_ROWS
+    for part in slices(len(group)) if first.op != "delete" else _delete_slices(len(group)):
+        yield from _statement(plan, shape, group[part])
+
+
+def _delete_slices(rows: int) -> Iterator[slice]:
+    """A key costs next to nothing to make, so that nothing is won by beginning early."""
+    return (slice(start, start + MOST_KEYS) for start in range(0, rows, MOST_KEYS))
 
 
 def _statement(plan: TablePlan, shape: Shape, writes: Sequence[RowWrite]) -> Iterator[DataQuery]:

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from sinks.contract import RowWrite
 from transforms.values import ChannelValue
+
+FIRST_ROWS: Final = 40  # of a group's first statement: the server is to begin soon
+MOST_ROWS: Final = 500  # of any: the next is made while the server works on one
+_GROWTH: Final = 3  # a row takes the server a few times as long as us
 
 RowKey: TypeAlias = tuple[str, str, tuple[str, ...], tuple[ChannelValue, ...]]
 
@@ -38,6 +42,14 @@ def _alike(one: RowWrite, other: RowWrite) -> bool:
         and one.fresh == other.fresh
         and one.lenient == other.lenient
     )
+
+
+def slices(rows: int) -> Iterator[slice]:
+    """How a group is cut into statements: while the server works on one, a larger one is made."""
+    start, size = 0, FIRST_ROWS if rows > 2 * FIRST_ROWS else rows
+    while start < rows:
+        yield slice(start, start + size)
+        start, size = start + size, min(MOST_ROWS, size * _GROWTH)
 
 
 def canonical(value: ChannelValue) -> ChannelValue:
