@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sinks.contract import Rejected, RowWrite
-from sinks.runs import in_strict_order, row_keys, runs
+from sinks.runs import FIRST_ROWS, MOST_ROWS, in_strict_order, row_keys, runs, slices
 from sinks.singly import write_apart
 from transforms.tables import Table
 
@@ -84,3 +85,13 @@ def test_refused_rows_are_found_in_order_and_what_depends_on_them_waits(writes: 
     assert [(rejection.ref, rejection.reason) for rejection in rejections] == expected
     refused = {ref for ref, _ in expected}
     assert written == [one.ref for one in numbered if one.ref not in refused]
+
+
+@pytest.mark.parametrize("rows", [0, 1, 40, 80, 81, 100, 999, 5000])
+def test_statements_begin_small_grow_and_hold_every_row_once(rows: int) -> None:
+    cut = list(slices(rows))
+    assert [number for one in cut for number in range(rows)[one]] == list(range(rows))
+    sizes = [len(range(rows)[one]) for one in cut]
+    assert max(sizes, default=0) <= MOST_ROWS
+    if rows > 200:
+        assert sizes[0] == FIRST_ROWS < sizes[1] < sizes[2]
