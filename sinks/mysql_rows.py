@@ -38,7 +38,7 @@ class ColumnWriter:
         """Raises `RefusedValueError` for the first value that the column cannot hold."""
         if self._fast is None:
             return "", "", list(map(self.encode, values))
-        if None not in values:
+        if type(None) not in set(map(type, values)):  # `in values` would compare decimals with None, which is slow
             return self._fast(values) or ("", "", list(map(self.encode, values)))
         present = [value for value in values if value is not None]
         found = self._fast(present) if present else ("", "", ())

@@ -32,7 +32,9 @@ def array_encoder(column: Column) -> ArrayEncoder:
         return lambda values: array_text(map(encode, values))
 
     def encode_array(values: Sequence[Any]) -> str:
-        present = values if None not in values else [value for value in values if value is not None]
+        # `None in values` would compare decimals with None, which is slow.
+        nulls = type(None) in set(map(type, values))
+        present = [value for value in values if value is not None] if nulls else values
         elements = fast(present) if present else []
         if elements is None:
             return array_text(map(encode, values))
