@@ -178,4 +178,11 @@ def _rules(spec: MappingSpec, table: Table) -> list[str]:
 
 
 def _pairs(constants: Mapping[str, object]) -> str:
-    return ", ".join(f"{column} = {value!r}" for column, value in constants.items())
+    return ", ".join(f"{column} = {_constant(value)}" for column, value in constants.items())
+
+
+def _constant(value: object) -> str:
+    """As YAML has it."""
+    if value is None:
+        return "null"
+    return ("true" if value else "false") if isinstance(value, bool) else repr(value)

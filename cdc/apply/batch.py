@@ -6,7 +6,7 @@ Guards I1 (every change is written, parked, or not mapped here) and I4 (nothing 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cdc.apply.encoding import Encoder, Outcome
 from cdc.apply.parking import ParkedKeys, keys_of, parked_row
@@ -160,7 +160,8 @@ class BatchMaker:
                 f"mapping {spec.name}: a change of {entry.channel} at {entry.transaction or entry.order} cannot be written ({reason}): {error}",
                 "mend the row or the table, or set on_error: park",
             )
-        return parked_row(self._deployment, entry, layout, change, spec.entity.key, reason, error)
+        row = parked_row(self._deployment, entry, layout, change, spec.entity.key, reason, error)
+        return replace(row, mapping=spec.name)  # of this channel: the one that could not write it
 
 
 def _progress(entry: Entry) -> Progress:

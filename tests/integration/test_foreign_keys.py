@@ -41,7 +41,7 @@ def test_k8_a_child_before_its_parent_and_a_parent_before_its_child_are_tried_ag
     a.execute("UPDATE t SET note = 'renamed' WHERE id = 1")
     a.execute("INSERT INTO t VALUES (2, NULL, 'free')")
     await_rows(world, {2: (None, "free")})
-    await_parked(world, ("a.t", "foreign_key"), ("a.t", "waiting"))
+    await_parked(world, ("b.t", "foreign_key"), ("b.t", "waiting"))
     b.execute("INSERT INTO parents VALUES (5)")
     await_rows(world, {1: (5, "renamed"), 2: (None, "free")})
 
@@ -81,4 +81,4 @@ def test_k8_rows_that_refer_to_each_other_come_in_together_though_they_were_park
         cursor.execute("INSERT INTO right_side VALUES (2, 1)")
     await_rows(world, {1: (2,)}, "left_side")
     await_rows(world, {2: (1,)}, "right_side")
-    await_parked(world, ("a.t", "rejected"))
+    await_parked(world, ("b.t", "rejected"))

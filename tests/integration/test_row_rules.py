@@ -160,10 +160,10 @@ def test_rows_of_one_entity_live_in_two_tables_told_apart_by_a_field(make_world)
 def test_explain_shows_what_each_column_becomes(make_world):
     world = make_world("mariadb_db", "postgresql_db", table=False)
     world["a"].create_table(columns="v BIGINT, note VARCHAR(200), total INT AS (v + 1) STORED, must INT NOT NULL")
-    world["b"].create_table(columns="v SMALLINT, note VARCHAR(20)")
+    world["b"].create_table(columns="v SMALLINT NOT NULL, note VARCHAR(20)")
     world.mappings = {
         "a.t": {
-            "where": {"must": 7},
+            "where": {"must": 7, "total": None},
             "columns": {"id": "id", "v": "v", "note": {"field": "note", "transforms": [{"prefix": "N-"}]}},
         },
     }
@@ -176,9 +176,14 @@ def test_explain_shows_what_each_column_becomes(make_world):
     (points,) = [line for line in lines if line.startswith("v ")]
     assert "smallint" in points
     assert "integer up to 9223372036854775807 from a.t: beyond the column is parked - add `maximum: 32767`" in points
+    assert "NULL from a.t: is parked - add `required: true` or make the column nullable" in points
     done = world.command("check", "--explain", "a.t")
     assert "prefix: N-" in done.stdout
-    assert "where must = 7: only such rows are captured" in done.stdout
+    assert "where must = 7, total = null: only such rows are captured" in done.stdout
+    assert "where.total: column total is computed by the server and cannot be written" in done.stderr
+    world.mappings["a.t"]["where"] = {"must": 7}
+    world.write_configuration()
+    done = world.command("check", "--explain", "a.t")
     assert "computed by the server, never written: total" in done.stdout
     world.fields["v"] = {"type": "integer", "maximum": 40000}
     world.write_configuration()
