@@ -124,6 +124,12 @@ def _lossy(
         for step in column_spec.transforms
         if step.name in registry.builtin() and not registry.builtin()[step.name].invertible
     ]
+    notes += [
+        f"enum names no column value for {', '.join(missing)}: such a change is parked"
+        for step in column_spec.transforms
+        if spec.applies and step.name == "enum" and isinstance(step.parameter, dict)
+        if (missing := [v for v in target.values or () if v not in set(map(str, step.parameter.values()))])
+    ]
     if spec.applies and not column_spec.transforms:
         for other, table in sources:
             for theirs in other.columns:

@@ -212,6 +212,10 @@ class IdentityConfig(Section):
         return [str(v) if isinstance(v, int) else v for v in written] if isinstance(written, list) else written
 
 
+Identity = Annotated[
+    Annotated[list[FieldName], Field(min_length=1), Tag("[list]")] | Annotated[IdentityConfig, Tag("[long]")],
+    Discriminator(lambda written: "[long]" if isinstance(written, dict | IdentityConfig) else "[list]"),
+]
 Policy = Literal["latest", "priority", "max", "min", "manual"]
 
 
@@ -251,7 +255,7 @@ class EntityConfig(Section):
     """A thing that the dictionary names, with its key and fields."""
 
     key: list[FieldName] = []
-    identity: list[FieldName] | IdentityConfig | None = None
+    identity: Identity | None = None
     fields: dict[FieldName, FieldConfig] = Field(min_length=1)
 
 

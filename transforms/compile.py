@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from transforms import registry
 from transforms.batches import many, over_column, over_wire
 from transforms.bits import bit_conversion
-from transforms.capacity import fits
+from transforms.capacity import ANOTHER_WORD, Misfit, fits
 from transforms.columns import ColumnEnds, ColumnRefusedError, column_ends
 from transforms.compiled import ColumnCodec, CompiledMapping, MappingRefusedError, Problem
 from transforms.constants import Constant, constants, opposite
@@ -28,7 +28,7 @@ from transforms.local_keys import local_field
 from transforms.registry import NO_DEFAULT, Context, TransformRefusedError
 from transforms.specs import ColumnSpec, FieldSpec, MappingSpec
 from transforms.tables import Column, Table
-from transforms.values import RefusedValueError
+from transforms.values import RefusedValueError, masked
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
@@ -236,11 +236,24 @@ def _join(
         no_way = _no_way_back(ends.where, one_way)
         return ColumnCodec(column.name, field.name, ends.kind, decode, no_way, decode_many, no_way)
     encode, refuses_null = _encoder(back, ends.where, column, field, default)
+    if apply and plain and field.type == "enum":
+        _check_words(column, field, encode)
     # The wire form's class is the first step's to see; a field's values are never of two classes, but for huge integers.
     encode_many = over_wire(
         many([step for step in reversed(back) if step is not None]), encode, refuses_null=refuses_null
     )
     return ColumnCodec(column.name, field.name, ends.kind, decode, encode, decode_many, encode_many)
+
+
+def _check_words(column: Column, field: FieldSpec, encode: Step) -> None:
+    """All that an enum may be is known: a column that cannot hold one of its values is told now."""
+    for word in field.values or ():
+        try:
+            encode(word)
+        except RefusedValueError as error:
+            why = error.reason.removeprefix(f"{masked(word)} ")
+            misfit = Misfit(f"enum with {word}, which {why}", ANOTHER_WORD)
+            raise ColumnRefusedError(misfit.told(column.name, column.type, field)) from None
 
 
 def _check_counter(column_spec: ColumnSpec, column: Column, ends: ColumnEnds, field: FieldSpec) -> None:

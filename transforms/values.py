@@ -95,8 +95,18 @@ class RefusedValueError(ValueError):
 
 
 def masked(value: object, keep: int = 2) -> str:
-    """Show a value's type, length and its first characters only: enough to find it, not enough to leak it (I9)."""
-    text = value if isinstance(value, str) else repr(value)
-    if len(text) <= keep:
-        return "*" * len(text)
-    return f"{text[:keep]}***({len(text)})"
+    """Show a value's length and its first characters only, a quarter of it at most: enough to find it, not enough to leak it (I9)."""
+    text = _written(value)
+    if not text:
+        return "an empty value"
+    keep = min(keep, len(text) // 4)
+    return f"{text[:keep]}***({len(text)})" if keep else "*" * len(text)
+
+
+def _written(value: object) -> str:
+    """As a person would write it, without Python's own words."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, dt.datetime | dt.date | dt.time):
+        return value.isoformat()
+    return str(value)

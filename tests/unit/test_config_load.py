@@ -133,6 +133,9 @@ def test_the_revision_names_the_mappings_and_nothing_else():
         (("deployment: small", "deployment: small\nconflicts: {policy: max}"), "policy max is not built yet"),
         (("deployment: small", "deployment: small\nconflicts: {priority: [x]}"), "conflicts.priority: no channel 'x'"),
         (("key: [order_no, line]", "key: [line]\n    identity: [order_no]"), "entities.order.key: has no place beside identity"),
+        (("key: [order_no, line]", "identity: []"), "entities.order.identity: must not be empty"),
+        (("key: [order_no, line]", "identity: 5"), "entities.order.identity: must be a list"),
+        (("key: [order_no, line]", "identity: {bx: [order_no]}"), "entities.order.identity.bx: unknown key 'bx' - did you mean 'by'?"),
         (("key: [order_no, line]", "identity: [ordr_no]"), "entities.order.identity: no field 'ordr_no' in this entity - did you mean 'order_no'?"),
         (("key: [order_no, line]", "identity: {by: [order_no], scope: {line: state}}"), "entities.order.identity.scope: 'line' is none of the identifying fields"),
         (("key: [order_no, line]", "identity: {by: [order_no], kinds: {order_no: telex}}"), "entities.order.identity.kinds.order_no"),
@@ -179,7 +182,7 @@ def test_a_mistake_is_one_line_with_its_path(change, line):
     found = problems(bent(change))
     assert any(line in problem for problem in found), found
     assert len([problem for problem in found if line in problem]) == 1
-    if ".transforms[" in line or ".on_delete:" in line or ".where" in line:
+    if ".identity: must" in line or ".transforms[" in line or ".on_delete:" in line or ".where" in line:
         assert len(found) == 1, found  # one mistake is one line
     assert "canary" not in " ".join(found)
 

@@ -258,6 +258,7 @@ def test_a_counter_needs_a_column_that_can_be_added_to(column_name, said):
         (FieldSpec("p", "decimal", precision=12, scale=2), ColumnType("mysql", "bigint"), "add `precision: 18, scale: 0`"),
         (FieldSpec("p", "decimal", precision=12), ColumnType("postgresql", "int4"), "add `precision: 9, scale: 0`"),
         (FieldSpec("p", "enum", values=("on", "completed")), ColumnType("mysql", "varchar", length=5), "enum with completed, which is longer than 5 characters"),
+        (FieldSpec("p", "enum", values=("1", "a")), ColumnType("mysql", "tinyint"), "enum with a, which is not an integer in its plain form"),
         (FieldSpec("p", "enum", values=("on", "中")), ColumnType("mysql", "varchar", length=5, charset="latin1"), "enum with 中, which holds a character outside latin1"),
     ],
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import decimal
 import time
 
@@ -13,6 +14,7 @@ from transforms import RefusedValueError
 from transforms.fields import duration_text, field_codec, field_problems
 from transforms.patterns import PatternRefusedError, compile_pattern
 from transforms.specs import FieldSpec
+from transforms.values import masked
 
 D = decimal.Decimal
 
@@ -45,6 +47,17 @@ def check(field_type, value, **constraints):
 def test_a_value_outside_its_constraint_is_refused_and_masked(field_type, value, constraints):
     with pytest.raises(RefusedValueError, match="field f: "):
         check(field_type, value, **constraints)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("", "an empty value"), ("abc", "***"), ("abcd", "a***(4)"), ("13800138000", "13***(11)"), (b"\x12\x34\x56\x78", "12***(8)"),
+        (decimal.Decimal("1.005"), "1***(5)"), (dt.timedelta(hours=25), "1 ***(14)"), (dt.date(2024, 2, 29), "20***(10)"),
+    ],
+)  # fmt: skip
+def test_a_mask_shows_a_quarter_at_most(value, shown):
+    assert masked(value) == shown
 
 
 def test_decimals_have_one_form():
