@@ -135,7 +135,7 @@ def test_the_revision_names_the_mappings_and_nothing_else():
         (("key: [order_no, line]", "key: [line]\n    identity: [order_no]"), "entities.order.key: has no place beside identity"),
         (("key: [order_no, line]", "identity: []"), "entities.order.identity: must not be empty"),
         (("key: [order_no, line]", "identity: 5"), "entities.order.identity: must be a list"),
-        (("key: [order_no, line]", "identity: {bx: [order_no]}"), "entities.order.identity.bx: unknown key 'bx' - did you mean 'by'?"),
+        (("key: [order_no, line]", "identity: {by: [order_no], blok: []}"), "entities.order.identity.blok: unknown key 'blok' - did you mean 'block'?"),
         (("key: [order_no, line]", "identity: [ordr_no]"), "entities.order.identity: no field 'ordr_no' in this entity - did you mean 'order_no'?"),
         (("key: [order_no, line]", "identity: {by: [order_no], scope: {line: state}}"), "entities.order.identity.scope: 'line' is none of the identifying fields"),
         (("key: [order_no, line]", "identity: {by: [order_no], kinds: {order_no: telex}}"), "entities.order.identity.kinds.order_no"),
