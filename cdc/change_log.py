@@ -1,14 +1,15 @@
 """The change log: one Redis stream per channel, the only thing that capture and apply share. Guards I1, I4, I8.
 
-An entry's id in its stream is `order-end`: it grows with the source's log, so a stream cannot hold an entry twice and a reader
-finds its place by its own progress. Publishing is one Lua script that appends, moves the published position and its state, and
+An entry's id is `order-end`: it grows with the source's log. What Redis holds under one id is a pack: entries that follow each other, under
+the id of the last, since a thousand small transactions cost Redis and both its clients a thousand times one. So a stream cannot hold an entry
+twice, and a reader finds its place by its own progress, within a pack too. Publishing is one Lua script that appends, moves the published position and its state, and
 removes the loop-guard records that are passed; it refuses a caller without the lease, and one that published something which
 Redis no longer holds (flushed, restored): nothing is ever appended behind a gap.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final, TypeAlias
@@ -21,10 +22,13 @@ from cdc.redis_connection import Keys, RedisAddress, append_once, connect, redis
 
 EntryId: TypeAlias = tuple[int, int]  # (order, end)
 NOWHERE: Final[EntryId] = (0, 0)
+PACK_ENTRIES: Final = 250
+PACK_BYTES: Final = 1 << 16  # a larger entry is a pack of its own
+_ARRAY: Final = b"\xdc"  # msgpack: an array whose length stands in the next two bytes, big-endian
 
 _PUBLISH: Final = resources.files("cdc").joinpath("publish.lua").read_text()
 _encode_entry = msgspec.msgpack.Encoder().encode
-_decode_entry = msgspec.msgpack.Decoder(Entry).decode
+_decode_pack = msgspec.msgpack.Decoder(list[Entry]).decode
 _encode_state = msgspec.msgpack.Encoder().encode
 _decode_state = msgspec.msgpack.Decoder(Checkpoint).decode
 
@@ -48,10 +52,11 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """Entries read from one source's stream, with their packed size in bytes."""
+    """Entries read from one source's stream, with their packed size in bytes (about), and in how many packs they lay."""
 
     source: str
     entries: list[tuple[Entry, int]]
+    packs: int
 
 
 class ChangeLog:
@@ -94,7 +99,7 @@ class ChangeLog:
                 raise LeaseLostError(f"capture {channel}: another instance holds the lease")
             pipe.multi()
             pipe.delete(keys.stream(channel), keys.published(channel))
-            pipe.xadd(keys.stream(channel), {"e": _encode_entry(first), "w": "0"}, id=_id_text(at))
+            pipe.xadd(keys.stream(channel), {"e": _pack([_encode_entry(first)]), "w": "0"}, id=_id_text(at))
             values = {
                 "last": _id_text(at),
                 "state": _encode_state(state),
@@ -120,11 +125,11 @@ class ChangeLog:
         ChangeLogLostError, TransientError (then it is not known whether it happened: read `published` again).
         """
         keys = self._keys
-        last = expected
-        arguments: list[str | bytes | int] = [holder, _id_text(expected), _encode_state(state), len(entries)]
-        for entry in entries:
-            last = (entry.order, entry.end)
-            arguments += (entry.stream_id, _encode_entry(entry))
+        last = (entries[-1].order, entries[-1].end)
+        packs = list(_packs(entries))
+        arguments: list[str | bytes | int] = [holder, _id_text(expected), _encode_state(state), len(packs)]
+        for name_and_pack in packs:
+            arguments += name_and_pack
         arguments += passed
         names = [keys.stream(channel), keys.published(channel), keys.lease(f"capture.{channel}"), keys.guard(channel)]
         with redis_errors(self._address, f"publishing changes of {channel}"):
@@ -171,7 +176,7 @@ class ChangeLog:
         """Append decisions; one that another process has appended meanwhile is there once."""
         for entry in entries:
             with redis_errors(self._address, "publishing decisions about people"):
-                values = {"e": _encode_entry(entry), "w": "0"}
+                values = {"e": _pack([_encode_entry(entry)]), "w": "0"}
                 append_once(self._redis, self._keys.stream(IDENTITY_SOURCE), values, entry.stream_id)
 
     # -- the reading side: an applier
@@ -183,18 +188,14 @@ class ChangeLog:
                 pipe.hget(self._keys.published(source), "trimmed")
             return {s: _entry_id(at) for s, at in zip(sources, pipe.execute(), strict=True) if at}
 
-    def read(self, after: Mapping[str, EntryId], count: int, block_seconds: float) -> list[Delivered]:
-        """Entries after a place in each stream, at most `count` of each; waits up to `block_seconds` when there are none (0: not at all)."""
+    def read(self, after: Mapping[str, EntryId], packs: int, block_seconds: float) -> list[Delivered]:
+        """Entries after a place in each stream, at most `packs` of each; waits up to `block_seconds` when there are none (0: not at all)."""
         streams = {self._keys.stream(source): _id_text(at) for source, at in after.items()}
         block = int(block_seconds * 1000) or None
         with redis_errors(self._address, "reading the change log"):
-            answer = self._redis.xread(streams, count=count, block=block)
-        names = {self._keys.stream(source).encode(): source for source in after}
-        return [
-            # An entry is its id and its fields' names and values in turn: `e` is the first (publish.lua).
-            Delivered(names[name], [(_decode_entry(fields[1]), len(fields[1])) for _, fields in found])
-            for name, found in answer or ()
-        ]
+            answer = self._redis.xread(streams, count=packs, block=block)
+        sources = {self._keys.stream(source).encode(): source for source in after}
+        return [_delivered(sources[name], found, after[sources[name]]) for name, found in answer or ()]
 
     def newest(self, sources: Sequence[str]) -> dict[str, EntryId]:
         """Per source, the last entry that was published."""
@@ -202,6 +203,39 @@ class ChangeLog:
             for source in sources:
                 pipe.hget(self._keys.published(source), "last")
             return {s: _entry_id(at) for s, at in zip(sources, pipe.execute(), strict=True) if at}
+
+
+def _packs(entries: Sequence[Entry]) -> Iterator[tuple[str, bytes]]:
+    """Entries in order as packs, each with its id."""
+    held: list[bytes] = []
+    size = 0
+    last = entries[0]
+    for entry in entries:
+        encoded = _encode_entry(entry)
+        if held and (len(held) == PACK_ENTRIES or size + len(encoded) > PACK_BYTES):
+            yield last.stream_id, _pack(held)
+            held, size = [], 0
+        held.append(encoded)
+        size += len(encoded)
+        last = entry
+    yield last.stream_id, _pack(held)
+
+
+def _pack(encoded: list[bytes]) -> bytes:
+    return b"".join((_ARRAY, len(encoded).to_bytes(2, "big"), *encoded))
+
+
+def _delivered(source: str, found: Sequence[tuple[bytes, Sequence[bytes]]], after: EntryId) -> Delivered:
+    """What XREAD answered of one stream. An id comes with its fields' names and values in turn: `e` is the first (publish.lua)."""
+    entries: list[tuple[Entry, int]] = []
+    for _, fields in found:
+        pack = _decode_pack(fields[1])
+        size = len(fields[1]) // len(pack)
+        entries += [(entry, size) for entry in pack]
+    known = 0  # of the first pack: what lies up to the place that was asked for
+    while (entries[known][0].order, entries[known][0].end) <= after:
+        known += 1
+    return Delivered(source, entries[known:] if known else entries, len(found))
 
 
 def _as_sent(answer: Any, **_: Any) -> Any:

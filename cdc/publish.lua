@@ -1,6 +1,6 @@
--- Append entries to a channel's stream and move its published position, in one step. Guards I1, I2 and I4.
+-- Append packs of entries to a channel's stream and move its published position, in one step. Guards I1, I2 and I4.
 -- KEYS: stream, published (hash), lease, guard (hash)
--- ARGV: holder, expected last id, new state, number of entries, id and packed entry of each, guard fields to remove
+-- ARGV: holder, expected last id, new state, number of packs, id and bytes of each, guard fields to remove
 -- Answers OK, LEASE (another holder), or LOST (Redis does not hold what the caller published last).
 if redis.call('GET', KEYS[3]) ~= ARGV[1] then return 'LEASE' end
 local last = redis.call('HGET', KEYS[2], 'last') or ''

@@ -37,7 +37,7 @@ from transforms.tables import Engine
 
 POLL_SECONDS: Final = 0.2
 PROGRESS_SECONDS: Final = 1.0
-READ_ENTRIES: Final = 32
+READ_PACKS: Final = 16
 READ_BYTES: Final = 1 << 20  # at once, by the size of those before: in memory an entry is many times its packed size
 MOST_READS: Final = 32
 NOTHING: Final[Mapping[str, Progress]] = MappingProxyType({})
@@ -109,7 +109,7 @@ class Applier:
         delivered = {s: folded(at.order, at.end, complete=at.complete) for s, at in start.passed.items()}
         self._delivery = Delivery(options.target, delivered, options.max_rows, options.held_bytes)
         self._at: dict[str, EntryId] = {source: (at.order, at.end) for source, at in start.passed.items()}
-        self._entry_bytes = READ_BYTES // 4  # of the entries that were read last, on average
+        self._pack_bytes = READ_BYTES // 4  # of those that were read last, on average
         self._unwritten: dict[str, Progress] = {}  # moved past entries of which nothing is mapped here
         self._saved: dict[str, Progress] = dict(start.passed)
         self._progress_at = 0.0
@@ -138,14 +138,14 @@ class Applier:
             return
         wait = POLL_SECONDS if not self._delivery.holds() else 0.01
         for _ in range(MOST_READS):
-            count = max(1, min(READ_ENTRIES, READ_BYTES // max(1, self._entry_bytes)))
+            count = max(1, min(READ_PACKS, READ_BYTES // max(1, self._pack_bytes)))
             found = self._parts.change_log.read(after, count, wait)
             for delivered in found:
                 self._delivery.add(delivered.source, delivered.entries)
                 self._at[delivered.source] = entry_id(delivered.entries[-1][0])
-                self._entry_bytes = sum(size for _, size in delivered.entries) // len(delivered.entries)
-            # A few entries at a time, since one may hold megabytes; more only of what gave all that was asked for.
-            more = {d.source for d in found if len(d.entries) == count} & set(self._delivery.hungry())
+                self._pack_bytes = sum(size for _, size in delivered.entries) // delivered.packs
+            # A few packs at a time, since one may hold megabytes; more only of what gave all that was asked for.
+            more = {d.source for d in found if d.packs == count} & set(self._delivery.hungry())
             after, wait = {source: self._at[source] for source in more}, 0.0
             if not after:
                 return

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from cdc.capture.state import CaptureState, first_checkpoint
-from cdc.change_log import ChangeLog
+from cdc.change_log import PACK_BYTES, PACK_ENTRIES, ChangeLog
 from cdc.errors import ChangeLogLostError, LeaseLostError, TransientError
 from cdc.lease import Lease, is_gone
 from cdc.loop_guard import GuardRecord, LoopGuard
@@ -96,7 +96,7 @@ def test_without_the_lease_nothing_is_published(change_log, lease):
 
 def test_trimming_drops_what_all_have_and_an_empty_stream_goes_on(change_log, lease):
     last = change_log.start("a", lease.holder, checkpoint(10))
-    last = change_log.publish("a", lease.holder, last, [entry(11, value="y" * 1000), entry(12)], checkpoint(13), [])
+    last = change_log.publish("a", lease.holder, last, [entry(11, value="y" * PACK_BYTES), entry(12)], checkpoint(13), [])
     full = change_log.measure("a").bytes
     change_log.trim("a", (11, 1))
     assert change_log.measure("a").bytes < full
@@ -106,6 +106,33 @@ def test_trimming_drops_what_all_have_and_an_empty_stream_goes_on(change_log, le
     assert change_log.measure("a").bytes == 0
     assert change_log.publish("a", lease.holder, last, [entry(14)], checkpoint(15), []) == (14, 1)
     assert change_log.newest(["a", "nobody"]) == {"a": (14, 1)}
+
+
+def test_small_entries_share_a_pack_and_a_reader_goes_on_within_it(change_log, lease, redis_db):
+    last = change_log.start("a", lease.holder, checkpoint(10))
+    entries = [entry(order, value="y" * 40) for order in range(11, 11 + 3 * PACK_ENTRIES)]
+    change_log.publish("a", lease.holder, last, entries, checkpoint(5000), [])
+    with redis_db.connect() as client:
+        assert client.xlen(Keys("coffee").stream("a")) == 4
+    for at in (0, 1, PACK_ENTRIES - 1, PACK_ENTRIES, 2 * PACK_ENTRIES + 5):
+        (found,) = change_log.read({"a": (10 + at, 1 if at else 0)}, 100, 0.01)
+        assert [e for e, _ in found.entries] == entries[at:]
+    (found,) = change_log.read({"a": (12, 1)}, 2, 0.01)
+    assert [e for e, _ in found.entries] == entries[2 : 2 * PACK_ENTRIES]
+    assert found.packs == 2
+    change_log.trim("a", (12, 1))
+    assert [e for e, _ in change_log.read({"a": (12, 1)}, 100, 0.01)[0].entries] == entries[2:]
+
+
+def test_a_pack_is_bounded_by_its_bytes(change_log, lease, redis_db):
+    last = change_log.start("a", lease.holder, checkpoint(10))
+    entries = [entry(order, value="y" * (PACK_BYTES // 5)) for order in range(11, 31)]
+    change_log.publish("a", lease.holder, last, entries, checkpoint(50), [])
+    with redis_db.connect() as client:
+        packs = [fields[b"e"] for _, fields in client.xrange(Keys("coffee").stream("a"))]
+    assert len(packs) == 6
+    assert max(map(len, packs)) < PACK_BYTES * 1.1
+    assert [e for e, _ in change_log.read({"a": (10, 0)}, 100, 0.01)[0].entries] == entries
 
 
 @pytest.mark.parametrize("under_way", [0, 3, 60])
