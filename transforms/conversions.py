@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from transforms import json_text
-from transforms.fields import aware_datetime, duration_text, instant_text, naive_datetime, plain
+from transforms.fields import duration_text, plain
 from transforms.kinds import Kind, Step
+from transforms.moments import IN_UTC, WITHOUT_ZONE, aware_datetime, instant_text, naive_datetime
 from transforms.values import RefusedValueError, masked
 
 
@@ -350,7 +351,7 @@ def from_instant(where: str, zone: zoneinfo.ZoneInfo) -> Step:
 
 def _fixed_utc(where: str, _zone: zoneinfo.ZoneInfo) -> Conversion:
     del where
-    return Conversion(lambda value: value.replace(tzinfo=dt.UTC), lambda value: value.replace(tzinfo=None))
+    return Conversion(IN_UTC, WITHOUT_ZONE)
 
 
 def _datetime_instant(where: str, zone: zoneinfo.ZoneInfo) -> Conversion:

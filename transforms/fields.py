@@ -30,6 +30,7 @@ from typing import Any, Final, NoReturn
 
 from transforms.batches import Vectored, between, gate, shorter, single
 from transforms.kinds import PYTHON_CLASS, Kind, Step, kind_of_field
+from transforms.moments import TO_INSTANT_TEXT, aware_datetime, aware_datetimes, naive_datetime, naive_datetimes
 from transforms.patterns import LONGEST_TEXT, PatternRefusedError, compile_pattern
 from transforms.specs import FieldSpec
 from transforms.values import RefusedValueError, masked
@@ -242,7 +243,9 @@ def _matching(field: FieldSpec, pattern: str) -> Step:
 
 
 def _wire_forms(field: FieldSpec, kind: Kind) -> tuple[Step | None, Step]:
-    def guarded(parse: Callable[[Any], Any], wire_class: type = str) -> Step:
+    def guarded(
+        parse: Callable[[Any], Any], wire_class: type = str, parse_many: Callable[[list[Any]], list[Any]] | None = None
+    ) -> Step:
         def from_wire(value: Any) -> Any:
             if value.__class__ is not wire_class:
                 _refuse(field, f"came as {type(value).__name__} in the change log: not a {field.type}", value)
@@ -254,7 +257,7 @@ def _wire_forms(field: FieldSpec, kind: Kind) -> tuple[Step | None, Step]:
         def many(values: list[Any]) -> list[Any]:
             if set(map(type, values)) == {wire_class}:
                 with contextlib.suppress(ValueError, ArithmeticError):
-                    return list(map(parse, values))
+                    return list(map(parse, values)) if parse_many is None else parse_many(values)
             return list(map(from_wire, values))
 
         return Vectored(from_wire, many)
@@ -282,9 +285,9 @@ def _wire_forms(field: FieldSpec, kind: Kind) -> tuple[Step | None, Step]:
         case "time":
             return dt.time.isoformat, guarded(dt.time.fromisoformat)
         case "datetime":
-            return dt.datetime.isoformat, guarded(naive_datetime)
+            return dt.datetime.isoformat, guarded(naive_datetime, parse_many=naive_datetimes)
         case "instant":
-            return instant_text, guarded(aware_datetime)
+            return TO_INSTANT_TEXT, guarded(aware_datetime, parse_many=aware_datetimes)
         case "duration":
             return duration_text, guarded(parse_duration)
         case "uuid":
@@ -317,29 +320,6 @@ def _exact_decimal(text: str) -> decimal.Decimal:
     if not value.is_finite():
         raise ValueError("not finite")
     return value
-
-
-def naive_datetime(text: str) -> dt.datetime:
-    """ISO text without a zone; ValueError for anything else."""
-    value = dt.datetime.fromisoformat(text)
-    if value.tzinfo is not None:
-        raise ValueError("has a zone")
-    return value
-
-
-def aware_datetime(text: str) -> dt.datetime:
-    """ISO text with a zone, as UTC; ValueError for anything else."""
-    value = dt.datetime.fromisoformat(text)
-    if value.tzinfo is dt.UTC:
-        return value
-    if value.tzinfo is None:
-        raise ValueError("has no zone")
-    return value.astimezone(dt.UTC)
-
-
-def instant_text(value: dt.datetime) -> str:
-    """ISO text of a moment in UTC, with Z."""
-    return value.replace(tzinfo=None).isoformat() + "Z"
 
 
 def duration_text(value: dt.timedelta) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cdc.capture.rows import RowPlan, row_plan
+from cdc.capture.rows import RowPlan, Stretch, row_plan
 from cdc.model import Change, Layout, RowChange
 from transforms.compiled import MappingRefusedError
 from transforms.specs import MappingSpec
@@ -53,10 +53,10 @@ class Decoder:
         rows = [row for part in parts for row in part]
         if not rows:
             return decoded
-        owners = [of for part, of in zip(parts, decoded, strict=True) for _ in part]
         groups: dict[tuple[int, str], list[int]] = {}
         for at, row in enumerate(rows):
             groups.setdefault((id(row.table), row.op), []).append(at)
+        owners = [of for part, of in zip(parts, decoded, strict=True) for _ in part]
         found: list[Change | None] = [None] * len(rows)
         more: dict[int, list[Change]] = {}  # of a table that several mappings share
         for places in groups.values():
@@ -68,7 +68,10 @@ class Decoder:
                 continue
             group = rows if len(places) == len(rows) else [rows[at] for at in places]
             for number, plan in enumerate(plans):
-                for stretch in plan.decode(group):
+                stretches = plan.decode(group)
+                if group is rows and len(plans) == 1 and _in_one_stretch(stretches, rows, parts, decoded):
+                    return decoded
+                for stretch in stretches:
                     layout = stretch.layout
                     for at, op, key, values, before in stretch.rows:
                         place = places[at]
@@ -93,3 +96,28 @@ class Decoder:
         plans = tuple(row_plan(spec, table) for spec in self._mappings.get((table.schema, table.name), ()))
         self._plans[id(table)] = (table, plans)
         return plans
+
+
+def _in_one_stretch(
+    stretches: Sequence[Stretch],
+    rows: Sequence[RowChange],
+    parts: Sequence[Sequence[RowChange]],
+    decoded: Sequence[Decoded],
+) -> bool:
+    """Hand out a batch whose rows are all of one layout, as most are: each part has a slice of it. False: it is another one."""
+    if len(stretches) != 1:
+        return False
+    (stretch,) = stretches
+    if [row[0] for row in stretch.rows] != list(range(len(rows))):
+        return False
+    refused, layout = stretch.refused, stretch.layout
+    changes = [
+        Change(0, op, row.index, key, values, before, refused)
+        for row, (_, op, key, values, before) in zip(rows, stretch.rows, strict=True)
+    ]
+    end = 0
+    for part, of in zip(parts, decoded, strict=True):
+        if part:
+            start, end = end, end + len(part)
+            of.changes, of.layouts = changes[start:end], [layout]
+    return True

@@ -5,7 +5,7 @@ Pure. Guards I6: a group in which anything is refused is read again row by row, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, ne
 from typing import Any, TypeAlias
@@ -33,7 +33,7 @@ class Stretch:
     """Rows that have one layout."""
 
     layout: Layout
-    rows: Iterable[Row]
+    rows: Sequence[Row]
     refused: str | None = None
 
 

@@ -96,7 +96,9 @@ def test_without_the_lease_nothing_is_published(change_log, lease):
 
 def test_trimming_drops_what_all_have_and_an_empty_stream_goes_on(change_log, lease):
     last = change_log.start("a", lease.holder, checkpoint(10))
-    last = change_log.publish("a", lease.holder, last, [entry(11, value="y" * PACK_BYTES), entry(12)], checkpoint(13), [])
+    last = change_log.publish(
+        "a", lease.holder, last, [entry(11, value="y" * PACK_BYTES), entry(12)], checkpoint(13), []
+    )
     full = change_log.measure("a").bytes
     change_log.trim("a", (11, 1))
     assert change_log.measure("a").bytes < full

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from transforms import MappingRefusedError, RefusedValueError, Unrepresentable, compile_mapping
 from transforms.column_limits import shortest_of_four_bytes
-from transforms.fields import duration_text, instant_text
+from transforms.fields import duration_text
+from transforms.moments import instant_text
 from transforms.specs import ColumnSpec, EntitySpec, FieldSpec, MappingSpec, TransformSpec
 from transforms.tables import Column, ColumnType, Table
 
