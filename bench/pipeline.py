@@ -29,6 +29,7 @@ from cdc.redis_connection import Keys
 
 PAIRS: Final[tuple[str, ...]] = (
     "mariadb->postgresql", "postgresql->mariadb", "mysql->postgresql", "mariadb->mariadb", "postgresql->postgresql",
+    "postgresql->mysql",
 )  # fmt: skip
 SUBJECTS: Final = ("datong", "native")
 PACES: Final = (50, 500)  # transactions a second
@@ -98,12 +99,12 @@ def _line(error: Exception) -> str:
 
 
 def _workloads(options: Options) -> list[Workload]:
-    """The standard ones; more small transactions, since thousands of them are one batch here."""
+    """The standard ones, each long enough to outlast the second in which the service's other processes still start."""
     sizes = {
-        "ins1000": (300_000, 60_000),
-        "ins10": (150_000, 30_000),
-        "ins1": (100_000, 30_000),
-        "upd1000": (200_000, 40_000),
+        "ins1000": (400_000, 120_000),
+        "ins10": (200_000, 60_000),
+        "ins1": (200_000, 80_000),
+        "upd1000": (300_000, 120_000),
     }
     chosen = options.extra.get("workloads")
     return [

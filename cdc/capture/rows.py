@@ -5,7 +5,7 @@ Pure. Guards I6: a group in which anything is refused is read again row by row, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, ne
 from typing import Any, TypeAlias
