@@ -61,16 +61,21 @@ def canonical(value: ChannelValue) -> ChannelValue:
     return value.casefold().rstrip()
 
 
-def row_keys(write: RowWrite) -> tuple[RowKey, ...]:
-    """The rows that a write touches: the one it finds and, if it moves the key, the one it makes."""
+def row_keys(write: RowWrite, *, exact: bool = False) -> tuple[RowKey, ...]:
+    """The rows that a write touches: the one it finds and, if it moves the key, the one it makes.
+
+    `exact`: as the keys are written; else as some collation may hold them for equal.
+    """
     table, key = write.table, write.key
-    if len(key) != 1 or isinstance(key[0], str):
+    if not exact and (len(key) != 1 or isinstance(key[0], str)):
         key = tuple(map(canonical, key))
     here: RowKey = (table.schema, table.name, write.key_columns, key)
     if write.op != "update" or not moves_key(write):
         return (here,)
     values = dict(zip(write.columns, write.values, strict=True))
-    there = tuple(canonical(values.get(column, old)) for column, old in zip(write.key_columns, write.key, strict=True))
+    there = tuple(values.get(column, old) for column, old in zip(write.key_columns, write.key, strict=True))
+    if not exact:
+        there = tuple(map(canonical, there))
     moved: RowKey = (table.schema, table.name, write.key_columns, there)
     return (here,) if moved == here else (here, moved)
 

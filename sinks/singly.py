@@ -35,7 +35,7 @@ def write_apart(writes: Sequence[RowWrite], attempt: Callable[[Sequence[RowWrite
         now_blocked, waiting = set(blocked), dict[int, Rejection]()
         tried: list[tuple[int, RowWrite]] = []
         for number, write in stretch:
-            keys = row_keys(write)
+            keys = row_keys(write, exact=True)
             if now_blocked.isdisjoint(keys):
                 tried.append((number, write))
             else:
@@ -50,7 +50,7 @@ def write_apart(writes: Sequence[RowWrite], attempt: Callable[[Sequence[RowWrite
                 todo += [stretch[middle:], stretch[:middle]]
                 continue
             number, write = tried[0]
-            now_blocked.update(row_keys(write))
+            now_blocked.update(row_keys(write, exact=True))
             rejections[number] = Rejection(write.ref, refusal.reason, str(refusal), refusal.code)
         blocked = now_blocked
         rejections |= waiting

@@ -56,6 +56,20 @@ def test_keys_that_some_collation_may_hold_for_equal_are_one_key() -> None:
         assert len(list(in_strict_order(deletes))) == 2
 
 
+def test_a_refused_row_holds_up_its_own_key_alone() -> None:
+    """`Abc` and `abc` are two rows (the dictionary's keys say so), whatever a collation holds for equal."""
+    writes = [
+        RowWrite(TABLES[0], "update", ("k",), (key,), ("v",), (1,), n) for n, key in enumerate(("Abc", "abc", "Abc"))
+    ]
+
+    def attempt(stretch: Sequence[RowWrite]) -> None:
+        if any(one.ref == 0 for one in stretch):
+            raise Rejected("no", "1", reason="because")
+
+    found = [(rejection.ref, rejection.reason) for rejection in write_apart(writes, attempt)]
+    assert found == [(0, "because"), (2, "waiting")]
+
+
 @given(st.lists(write(), max_size=60), st.sets(st.integers(0, 59)))
 def test_refused_rows_are_found_in_order_and_what_depends_on_them_waits(writes: list[RowWrite], bad: set[int]) -> None:
     numbered = [
