@@ -12,9 +12,10 @@ from typing import Final, TypeAlias
 from sinks.contract import RowWrite
 from transforms.values import ChannelValue
 
-FIRST_ROWS: Final = 40  # of a group's first statement: the server is to begin soon
-MOST_ROWS: Final = 500  # of any: the next is made while the server works on one
+FIRST_ROWS: Final = 120  # of a large group's first statement: the server is to begin soon
+MOST_ROWS: Final = 500  # of any, and half as many again of the last: the next is made while the server works on one
 _GROWTH: Final = 3  # a row takes the server a few times as long as us
+_WHOLE: Final = 300  # below that another round trip costs more than beginning early gains
 
 RowKey: TypeAlias = tuple[str, str, tuple[str, ...], tuple[ChannelValue, ...]]
 
@@ -46,10 +47,11 @@ def _alike(one: RowWrite, other: RowWrite) -> bool:
 
 def slices(rows: int) -> Iterator[slice]:
     """How a group is cut into statements: while the server works on one, a larger one is made."""
-    start, size = 0, FIRST_ROWS if rows > 2 * FIRST_ROWS else rows
+    start, size = 0, FIRST_ROWS if rows > _WHOLE else rows
     while start < rows:
-        yield slice(start, start + size)
-        start, size = start + size, min(MOST_ROWS, size * _GROWTH)
+        end = start + size if rows - start > size * 3 // 2 else rows
+        yield slice(start, end)
+        start, size = end, min(MOST_ROWS, size * _GROWTH)
 
 
 def canonical(value: ChannelValue) -> ChannelValue:
