@@ -80,6 +80,45 @@ def test_enum_keys_are_read_as_the_column_needs_them(column_type, written, value
     assert type(compiled.encode("gold")) is type(value)
 
 
+@given(st.dictionaries(st.integers(-100, 100), st.integers(), min_size=1, max_size=8), st.integers(-120, 120))
+def test_every_code_of_an_enum_comes_back_and_no_other_is_read(codes, other):
+    words = {code: f"w{number}" for number, code in enumerate(codes)}
+    compiled = codec(INT, "enum", {"enum": words}, values=tuple(words.values()))
+    for code, word in words.items():
+        assert (compiled.decode(code), compiled.encode(word)) == (word, code)
+    if other not in words:
+        with pytest.raises(RefusedValueError):
+            compiled.decode(other)
+
+
+@given(st.lists(st.text("abcYN01", min_size=1, max_size=4), min_size=2, max_size=6, unique=True), st.integers(1, 5))
+def test_every_spelling_of_a_boolean_is_read_and_the_first_comes_back(spellings, cut):
+    cut = min(cut, len(spellings) - 1)
+    true, false = spellings[:cut], spellings[cut:]
+    compiled = codec(VARCHAR, "boolean", {"boolean": {"true": true, "false": false}})
+    assert [compiled.decode(spelling) for spelling in spellings] == [True] * len(true) + [False] * len(false)
+    for value in (True, False):
+        assert compiled.decode(compiled.encode(value)) is value
+
+
+@given(st.integers(-(2**31), 2**31 - 1), st.one_of(st.none(), st.integers(-(2**31), 2**31 - 1)))
+def test_a_default_stands_for_null_and_for_nothing_else(default, value):
+    compiled = codec(INT, "integer", {"default": default})
+    read = compiled.decode(value)
+    assert read == (default if value is None else value)
+    assert compiled.encode(read) == read
+
+
+@given(texts)
+def test_what_has_no_way_back_changes_a_value_once_and_then_no_more(value):
+    for name in ("trim", "upper"):
+        once = codec(VARCHAR, "text", name, direction="capture").decode(value)
+        assert codec(VARCHAR, "text", name, direction="capture").decode(once) == once
+    masked = codec(VARCHAR, "text", "mask", direction="capture").decode(value)
+    assert len(masked) == len(value)
+    assert masked.count("*") >= max(1, len(value) - 7) or not value
+
+
 def test_enum_refuses_what_it_does_not_name():
     compiled = codec(INT, "enum", {"enum": {0: "basic", 1: "silver"}}, values=("basic", "silver", "gold"))
     with pytest.raises(RefusedValueError, match="not one of the column values"):
