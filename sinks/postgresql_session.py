@@ -81,6 +81,8 @@ class PostgreSQLSession:
             self._connection = connect_postgresql(address, read_timeout=READ_TIMEOUT_SECONDS)
         except psycopg.Error as error:
             raise postgresql_error(error, f"connecting to {address}") from None
+        # The driver forgets what it prepared at every ROLLBACK, by DEALLOCATE ALL: ours would be gone with it.
+        self._connection.prepare_threshold = None
         milliseconds = max(1, round(options.lock_timeout_seconds * 1000))
         # A segment joins its rows to the table by key: never by reading the whole table, also where a plan that is kept was made
         # when the table was empty.

@@ -152,7 +152,7 @@ def _identity(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) 
         each.add_argument("other", type=_oneid, metavar="B")
         each.set_defaults(command=_late("identity", name))
     undo = verbs.add_parser("undo", parents=[common])
-    undo.add_argument("event", type=int, metavar="EVENT", help="the number that merge and split print")
+    undo.add_argument("event", type=_number, metavar="EVENT", help="the number that merge and split print")
     undo.set_defaults(command=_late("identity", "undo"))
     forget = verbs.add_parser("forget", parents=[common])
     forget.add_argument("key", metavar="KEY")
@@ -161,7 +161,14 @@ def _identity(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) 
 
 
 def _oneid(text: str) -> int:
-    return int(text.removeprefix("oneid:"))
+    return _number(text.removeprefix("oneid:"))
+
+
+def _number(text: str) -> int:
+    """A number that the hub store gave. Raises ArgumentTypeError."""
+    if not (text.isascii() and text.isdecimal() and 1 <= len(text) <= 18):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number that Datong gave")
+    return int(text)
 
 
 class _Version(argparse.Action):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -84,6 +85,8 @@ def forget(options: argparse.Namespace) -> int:
         names = ", ".join(f"oneid:{person}" for person in people)
         raise CommandError(f"that is several people: name one of {names}", 2)
     if not options.yes:
+        if not sys.stdin.isatty():
+            raise CommandError(f"this forgets oneid:{people[0]} for ever, and nobody can be asked here: say --yes", 2)
         answer = input(
             f"forget oneid:{people[0]}: all identifiers and links go, and it cannot be undone. Rows of the channels stay. [y/N] "
         )

@@ -13,6 +13,7 @@ from cdc.identity.words import LocalKey, OneID
 from transforms.specs import EntitySpec
 
 _SHORT: Final = 8
+_MOST_DIGITS: Final = 18  # of a OneID: what any hub store can hold
 ONEID_PREFIX: Final = "oneid:"
 
 
@@ -35,10 +36,10 @@ class Portraits:
         """Everybody whom a key may mean: `oneid:17`, an identifier in any spelling, or a local key of any channel."""
         with self._registry.reading() as rows:
             if key.startswith(ONEID_PREFIX):
-                with suppress(ValueError):
-                    person = int(key.removeprefix(ONEID_PREFIX))
-                    return [person] if rows.entity_of(person) is not None else []
-                return []
+                number = key.removeprefix(ONEID_PREFIX)
+                if not (number.isascii() and number.isdecimal() and len(number) <= _MOST_DIGITS):
+                    return []
+                return [int(number)] if rows.entity_of(int(number)) is not None else []
             found = self._by_identifier(rows, key) | self._by_row(rows, key)
             merged = rows.merged(list(found))
         return sorted({merged.get(person, person) for person in found})

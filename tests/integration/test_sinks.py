@@ -801,6 +801,23 @@ def test_a_poison_row_among_a_thousand_is_found_and_later_changes_of_its_row_wai
     assert found == {number: 5 if number == 401 else 1 for number in range(1000) if number not in (400, 403)}
 
 
+def test_what_was_planned_once_outlives_a_transaction_that_was_rolled_back(target: Target) -> None:
+    table = phones(target)
+    sink, lease = target.ready()
+    for number in range(8):  # statements that come often are prepared, by us or by the driver
+        sink.ping()
+        lease.apply([insert(table, id=number, phone=f"p{number}", name="n")])
+    lease.begin()
+    with pytest.raises(Rejected):
+        sink.write([insert(table, id=100, phone="p1", name="n")])
+    sink.rollback()
+    header, _ = lease.begin()
+    assert [refused.ref for refused in sink.write_singly([insert(table, 7, id=100, phone="p1", name="n")])] == [7]
+    lease.commit(header)
+    lease.apply([insert(table, id=100, phone="p100", name="n")])
+    assert len(rows(target, "phones")) == 9
+
+
 def test_rows_of_several_tables_are_written_one_by_one_after_a_refusal(target: Target) -> None:
     """After a refusal the catalogs are read again: not in the middle of what is under way."""
     table, other = items(target), phones(target)
