@@ -102,10 +102,12 @@ class Applier:
             parts.sink, parts.encoder, self._books, self._waiting, self._transact, hooks, parts.people
         )
         self._orphans = Orphans(self._release, self._books.parked())
+        self._release.parked_anew.append(self._orphans.add)
         self._awaiting: Awaiting | None = None
         if parts.people is not None and parts.planner is not None:
             parts.people.recover(options.deployment, options.target)
             self._awaiting = Awaiting(parts.planner, parts.people, self._release, self._books.parked())
+            self._release.parked_anew.append(self._awaiting.add)
         delivered = {s: folded(at.order, at.end, complete=at.complete) for s, at in start.passed.items()}
         self._delivery = Delivery(options.target, delivered, options.max_rows, options.held_bytes)
         self._at: dict[str, EntryId] = {source: (at.order, at.end) for source, at in start.passed.items()}

@@ -165,12 +165,13 @@ class People:
         compiled = self._mappings()[layout.entity]
         columns = tuple(codec.column for codec in compiled.key)
         writes = [self._new_write(plan, at) for at in places]
-        found = self._matching.found(compiled, writes, {at: plan.work[at][1].key[0] for at in places})
+        entity = compiled.spec.entity.name
+        made = {link.local: link.person for link in self._open.made.values() if link.entity == entity}
+        found = self._matching.found(compiled, writes, {at: plan.work[at][1].key[0] for at in places}, made)
         fresh = [write for write in writes if write.ref not in found]
         for write in writes:
             if write.ref in found:
-                self._learn(plan, compiled, plan.work[write.ref][1].key[0], local_key(compiled, found[write.ref]))
-                self._sink.write(self._writes_of_one(plan, write.ref))
+                self._take(plan, compiled, write.ref, local_key(compiled, found[write.ref]), single=single)
         if not fresh:
             return
         if set(columns) <= set(fresh[0].columns):
@@ -189,6 +190,23 @@ class People:
             self._learn(plan, compiled, plan.work[write.ref][1].key[0], local_key(compiled, key))
         self._refer_to_itself(plan, [write.ref for write in fresh], single=single)
 
+    def _take(self, plan: PeoplePlan, compiled: CompiledMapping, at: int, local: LocalKey, *, single: bool) -> None:
+        """A row that is there is the person's from now on, unless it cannot be written: it may be none of this mapping's."""
+        person = plan.work[at][1].key[0]
+        self._learn(plan, compiled, person, local)
+        try:
+            self._write_now(self._writes_of_one(plan, at), single=single)
+        except Rejected:
+            del plan.keys[person], plan.references[person], self._open.made[person]
+            raise
+
+    def _write_now(self, writes: Sequence[RowWrite], *, single: bool) -> None:
+        """Raises Rejected; where `single`, the transaction can go on after that."""
+        if not single:
+            self._sink.write(writes)
+        elif refused := self._sink.write_singly(writes):
+            raise Rejected(refused[0].error, refused[0].code, reason=refused[0].reason, ref=refused[0].ref)
+
     def _refer_to_itself(self, plan: PeoplePlan, places: Sequence[int], *, single: bool) -> None:
         """References of new rows to themselves: NULL until the server had told their keys."""
         writes: list[RowWrite] = []
@@ -200,10 +218,7 @@ class People:
                 only = Layout(layout.mapping, layout.entity, tuple(layout.fields[n] for n in own))
                 update = Change(0, "update", change.index, key, (local,) * len(own))
                 writes += self._encoder.encode(only, update, at)
-        if not single:
-            self._sink.write(writes)
-        elif refused := self._sink.write_singly(writes):
-            raise Rejected(refused[0].error, refused[0].code, reason=refused[0].reason, ref=refused[0].ref)
+        self._write_now(writes, single=single)
 
     def _new_write(self, plan: PeoplePlan, at: int) -> RowWrite:
         layout, change = plan.work[at]
@@ -215,10 +230,7 @@ class People:
     def _insert_with_keys(self, writes: Sequence[RowWrite], columns: tuple[str, ...], *, single: bool) -> None:
         """A mapped key is in the values already."""
         whole = [structs.replace(w, key_columns=columns, key=values_of(w, columns)) for w in writes]
-        if not single:
-            self._sink.write(whole)
-        elif refused := self._sink.write_singly(whole):
-            raise Rejected(refused[0].error, refused[0].code, reason=refused[0].reason, ref=refused[0].ref)
+        self._write_now(whole, single=single)
 
     def _learn(self, plan: PeoplePlan, compiled: CompiledMapping, person: OneID, local: LocalKey) -> None:
         plan.keys[person] = plan.references[person] = local

@@ -6,14 +6,18 @@ one. Only what is unique finds a row, and never one that has another identifier 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 from cdc.identity.directory import Directory
+from cdc.identity.identifiers import Normaliser
 from cdc.identity.words import LocalKey, OneID
 from sinks.contract import PeopleSink, RowWrite
 from sinks.runs import canonical
-from transforms.compiled import CompiledMapping
-from transforms.values import ChannelValue
+from transforms.compiled import ColumnCodec, CompiledMapping
+from transforms.values import ChannelValue, RefusedValueError
+
+_Identifying: TypeAlias = tuple[str, Callable[[ChannelValue], object]]  # a column, and the one form of its values
 
 
 class Matching:
@@ -24,30 +28,37 @@ class Matching:
         self._directory = directory
 
     def found(
-        self, compiled: CompiledMapping, writes: Sequence[RowWrite], people: Mapping[int, OneID]
+        self,
+        compiled: CompiledMapping,
+        writes: Sequence[RowWrite],
+        people: Mapping[int, OneID],
+        made: Mapping[LocalKey, OneID],
     ) -> dict[int, tuple[ChannelValue, ...]]:
-        """The keys of rows that are there already and nobody else's (`people`: whom each write is to make): by the columns that the mapping names in `match`, else by
-        each identifying column that is unique here, where no other one contradicts.
+        """The keys of rows that are there already and nobody else's (`people`: whom each write is to make; `made`: whose rows this
+        transaction has made): by the columns that the mapping names in `match`, else by each identifying column that is unique here,
+        where no other one contradicts.
         """
         matches, identifying = _matches(compiled)
         keys = tuple(codec.column for codec in compiled.key)
+        columns = tuple(column for column, _ in identifying)
         found: dict[int, tuple[ChannelValue, ...]] = {}
         for match in matches:
             wanted = {write.ref: values_of(write, match) for write in writes if write.ref not in found}
             asked = {ref: values for ref, values in wanted.items() if None not in values}
             if not asked:
                 continue
-            rows = self._people.look_up(compiled.table, match, list(asked.values()), (*keys, *identifying))
+            rows = self._people.look_up(compiled.table, match, list(asked.values()), (*keys, *columns))
             by_value = {_folded(row[: len(match)]): row[len(match) :] for row in rows}
             for write in writes:
                 row = by_value.get(_folded(asked[write.ref])) if write.ref in asked else None
-                if row is not None and _agree(values_of(write, identifying), row[len(keys) :]):
+                if row is not None and _agree(identifying, values_of(write, columns), row[len(keys) :]):
                     found[write.ref] = row[: len(keys)]
         if not found:
             return found
         locals_ = {ref: local_key(compiled, key) for ref, key in found.items()}
-        owners = self._directory.owners(compiled.spec.entity.name, list(locals_.values()))
-        return {ref: key for ref, key in found.items() if owners.get(locals_[ref], people[ref]) == people[ref]}
+        owners = self._directory.owners(compiled.spec.entity.name, list(locals_.values())) | dict(made)
+        # Of several who find one row, it is the first one's.
+        return {ref: key for ref, key in found.items() if owners.setdefault(locals_[ref], people[ref]) == people[ref]}
 
     def read_back(
         self, compiled: CompiledMapping, writes: Sequence[RowWrite], keys: list[tuple[ChannelValue, ...] | None]
@@ -68,21 +79,42 @@ def values_of(write: RowWrite, columns: Sequence[str]) -> tuple[ChannelValue, ..
     return tuple(values.get(column) for column in columns)
 
 
-def _matches(compiled: CompiledMapping) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
-    """Groups of columns to find a row by, strongest first, and the columns that must not contradict."""
-    if compiled.spec.match:
-        return [compiled.spec.match], ()
+def _matches(compiled: CompiledMapping) -> tuple[list[tuple[str, ...]], tuple[_Identifying, ...]]:
+    """Groups of columns to find a row by, strongest first, and the columns that must not contradict: all that identify, or of
+    columns that the mapping names those which are stronger.
+    """
     identity = compiled.spec.entity.identity
     assert identity is not None
-    by_field = {codec.field: codec.column for codec in compiled.columns}
-    columns = tuple(by_field[name] for name in identity.by if name in by_field)
+    by_field = {codec.field: codec for codec in compiled.columns}
+    normaliser = Normaliser(identity)
+    identifying = [
+        (by_field[name].column, _normal(by_field[name], normaliser, name)) for name in identity.by if name in by_field
+    ]
+    columns = [column for column, _ in identifying]
+    if match := compiled.spec.match:
+        strongest = min((columns.index(column) for column in match if column in columns), default=0)
+        return [match], tuple(identifying[:strongest])
     unique = [(column,) for column in columns if (column,) in compiled.table.unique_keys]
-    return list[tuple[str, ...]](unique), columns if unique else ()
+    return list[tuple[str, ...]](unique), tuple(identifying) if unique else ()
 
 
-def _agree(values: Sequence[ChannelValue], row: Sequence[ChannelValue]) -> bool:
+def _normal(codec: ColumnCodec, normaliser: Normaliser, field: str) -> Callable[[ChannelValue], object]:
+    """How a column's value identifies: a server may hold two openids for equal that differ in case, and they are two people's."""
+
+    def normal(value: ChannelValue) -> object:
+        try:
+            text = codec.decode(value)
+        except RefusedValueError:
+            return value
+        return normaliser.normal(field, str(text)) or text
+
+    return normal
+
+
+def _agree(identifying: Sequence[_Identifying], values: Sequence[ChannelValue], row: Sequence[ChannelValue]) -> bool:
     return all(
-        one is None or other is None or one == other for one, other in zip(_folded(values), _folded(row), strict=True)
+        one is None or other is None or normal(one) == normal(other)
+        for (_, normal), one, other in zip(identifying, values, row, strict=True)
     )
 
 

@@ -74,6 +74,8 @@ class Release:
         self._books = books
         self._waiting = waiting
         self._transact = transact
+        # Who is told of changes that are parked for another reason than before: somebody else may be to release them.
+        self.parked_anew: list[Callable[[Sequence[ParkedRow]], None]] = []
 
     def obey(self, command: Command) -> None:
         """The table may have been mended since this session began: it is described anew."""
@@ -142,6 +144,8 @@ class Release:
             self._people.committed()
         self._books.unparked(done)
         self._waiting.remove(done)
+        for tell in self.parked_anew:
+            tell(anew)
         log.info("parked_retried", key_changes=len(rows), released=len(done), still_parked=len(rows) - len(done))
 
     def _most_rows(self, rows: list[ParkedRow]) -> int:

@@ -176,9 +176,13 @@ class People:
             if moved is not None and moved != change.key:
                 # The row goes on under another local key: the same person, by its link.
                 sighting = sightings[-1]
-                sightings[-1] = structs.replace(sighting, ended=True)
+                sightings[-1] = structs.replace(sighting, ended=True, goes_on=True)
                 place = (part.order, 2 * change.index + 1)
-                sightings.append(structs.replace(sighting, row=Row(spec.entity.name, moved), at=place, begun=True))
+                sightings.append(
+                    structs.replace(
+                        sighting, row=Row(spec.entity.name, moved), at=place, begun=True, moved_from=change.key
+                    )
+                )  # fmt: skip
 
     def _references_of(self, layout: Layout, spec: MappingSpec) -> tuple[tuple[int, str], ...]:
         known = self._references.get(layout)

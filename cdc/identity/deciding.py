@@ -86,22 +86,32 @@ class View:
 
 
 def decide(
-    view: View, sighting: Sighting, row: bytes, digests: tuple[bytes, ...], max_rows: int | None = None
+    view: View,
+    sighting: Sighting,
+    row: bytes,
+    digests: tuple[bytes, ...],
+    max_rows: int | None = None,
+    moved_from: bytes | None = None,
 ) -> OneID:
-    """Decide whose row it is; `row` and `digests` name the sighting's row and its identifiers.
+    """Decide whose row it is; `row` and `digests` name the sighting's row and its identifiers, `moved_from` the row that it was before.
 
     A later sighting of the batch may make that person another's: see `View.joined`.
     """
     link = view.links.get(row)
     if link is None or (not link.live and not sighting.ended and sighting.at > link.at):
-        _begin(view, sighting, row, digests, max_rows)
+        before = None if moved_from is None or sighting.ended else view.links.get(moved_from)
+        if before is not None:
+            _go_on(view, sighting, row, digests, before)
+        else:
+            _begin(view, sighting, row, digests, max_rows)
     elif sighting.at > link.at and sighting.ended:
         link.at = sighting.at
         view.changed_links.add(row)
         if link.live:
             link.live = False
             view.person(link.canonical).channels.discard(link.channel)
-            _tell(view, link.canonical, frozenset())
+            if not sighting.goes_on:
+                _tell(view, link.canonical, frozenset())
     elif sighting.at > link.at:
         _update(view, sighting, row, digests, link)
         if sighting.begun:  # an applier had taken the row over before this channel's log was read
@@ -124,6 +134,15 @@ def _update(view: View, sighting: Sighting, row: bytes, digests: tuple[bytes, ..
     for number, digest in enumerate(digests):
         if digest not in before and not _claim(view, sighting, number, digest, link.canonical):
             _meet(view, sighting, digest, link.canonical)
+
+
+def _go_on(view: View, sighting: Sighting, row: bytes, digests: tuple[bytes, ...], before: Link) -> None:
+    """A row under another key: the same person, whatever identifies it or not."""
+    link = view.links[row] = Link(
+        before.person, before.canonical, True, sighting.at, before.claims, view.channel, before.yields
+    )
+    view.person(link.canonical).channels.add(view.channel)
+    _update(view, sighting, row, digests, link)
 
 
 def _begin(view: View, sighting: Sighting, row: bytes, digests: tuple[bytes, ...], max_rows: int | None) -> None:

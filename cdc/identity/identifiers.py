@@ -86,6 +86,10 @@ class Normaliser:
             found.append(Identifier(name, scope, normal, rank))
         return tuple(found)
 
+    def normal(self, field: str, text: str) -> str | None:
+        """The one form of a field's value; None where it identifies nobody."""
+        return next((normal_form(text) for name, _, _, normal_form, _, _ in self._steps if name == field), None)
+
     def spellings(self, text: str) -> list[Identifier]:
         """What an operator's word may mean: an identifier of any field, without scope."""
         found = []

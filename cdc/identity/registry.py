@@ -51,11 +51,19 @@ class Registry:
         self._database = HubDatabase(url, page_cache_mib=PAGE_CACHE_MIB)
 
     def open(self) -> None:
-        """Create what is missing. Raises StoreRefusedError (a newer version wrote it), HaltError (another store.key)."""
+        """Create what is missing, for all deployments in there. Raises StoreRefusedError (a newer version wrote it), HaltError (another store.key)."""
         mine = tables.state.c.deployment == self.deployment
         with self._database.exclusive(tables.IDENTITY_LOCK) as connection:
             tables.metadata.create_all(connection, checkfirst=True)
             row = connection.execute(sa.select(tables.state).where(mine)).first()
+            if row is not None and row.schema_version > tables.SCHEMA_VERSION:
+                raise StoreRefusedError(
+                    f"store: its identities were written by a newer version (schema {row.schema_version}, this one knows {tables.SCHEMA_VERSION}) - run that version"
+                )
+            # The tables are shared: another deployment may have made them, with an older version.
+            for table, column, statement in tables.ADDED:
+                if column not in {c["name"] for c in sa.inspect(connection).get_columns(table)}:
+                    connection.exec_driver_sql(statement)
             if row is None:
                 values = {
                     "deployment": self.deployment,
@@ -67,29 +75,13 @@ class Registry:
                 }
                 connection.execute(sa.insert(tables.state).values(**values))
                 return
-        if row.schema_version > tables.SCHEMA_VERSION:
-            raise StoreRefusedError(
-                f"store: its identities were written by a newer version (schema {row.schema_version}, this one knows {tables.SCHEMA_VERSION}) - run that version"
-            )
-        if row.schema_version < tables.SCHEMA_VERSION:
-            self._renew(row.schema_version)
+            connection.execute(sa.update(tables.state).where(mine).values(schema_version=tables.SCHEMA_VERSION))
         if row.key_fingerprint != self.seal.fingerprint:
             raise HaltError(
                 "STORE_KEY_CHANGED",
                 "the identities in the hub store were written with another store.key, or with none",
                 "restore store.key: without it nobody in there can be found",
             )
-
-    def _renew(self, version: int) -> None:
-        """Add to the tables of an older version what they lack, for all deployments in them."""
-        with self._database.exclusive(tables.IDENTITY_LOCK) as connection:
-            columns = {c["name"] for c in sa.inspect(connection).get_columns("datong_person")}
-            if "told" not in columns:
-                for number in range(version + 1, tables.SCHEMA_VERSION + 1):
-                    for statement in tables.ADDED[number]:
-                        connection.exec_driver_sql(statement)
-            mine = tables.state.c.deployment == self.deployment
-            connection.execute(sa.update(tables.state).where(mine).values(schema_version=tables.SCHEMA_VERSION))
 
     def close(self) -> None:
         self._database.close()

@@ -31,6 +31,7 @@ class _Named:
     sighting: Sighting
     row: bytes
     identifiers: tuple[bytes, ...]
+    moved_from: bytes | None
 
     @property
     def claims(self) -> bytes:
@@ -175,7 +176,8 @@ class Resolver:
     def _named(self, number: int, sighting: Sighting) -> _Named:
         seal, entity = self._registry.seal, sighting.row.entity
         digests = tuple([seal.identifier(entity, identifier) for identifier in sighting.identifiers])
-        return _Named(number, sighting, seal.row(entity, self._channel, sighting.row.local), digests)
+        before = None if sighting.moved_from is None else seal.row(entity, self._channel, sighting.moved_from)
+        return _Named(number, sighting, seal.row(entity, self._channel, sighting.row.local), digests, before)
 
     def _from_redis(self, todo: list[_Named], people: list[OneID | None]) -> list[_Named]:
         """What Redis does not know; a row with a later sight that it does not know is asked for whole."""
@@ -206,11 +208,13 @@ class Resolver:
             if self._tombstones:
                 undecided = self._remembered(deciding.rows, undecided)
             view = deciding.view(
-                self._channel, [n.row for n in undecided], [digest for n in undecided for digest in n.identifiers]
+                self._channel,
+                [row for n in undecided for row in (n.row, n.moved_from) if row is not None],
+                [digest for n in undecided for digest in n.identifiers],
             )
             for named in undecided:
                 limit = self._max_rows.get(named.sighting.row.entity)
-                people[named.at] = decide(view, named.sighting, named.row, named.identifiers, limit)
+                people[named.at] = decide(view, named.sighting, named.row, named.identifiers, limit, named.moved_from)
             locals_ = {n.row: n.sighting.row.local for n in undecided}
             values = {d: i.value for n in undecided for d, i in zip(n.identifiers, n.sighting.identifiers, strict=True)}
             deciding.keep(view, locals_, values)

@@ -13,13 +13,11 @@ import sqlalchemy as sa
 SCHEMA_VERSION: Final = 2
 IDENTITY_LOCK: Final = 0x6F6E656964  # of PostgreSQL's advisory locks: "oneid"
 
-# What a store of an older version lacks, by the version that brought it.
-ADDED: Final = {
-    2: (
-        "ALTER TABLE datong_person ADD COLUMN told TEXT NOT NULL DEFAULT ''",
-        "ALTER TABLE datong_identity_link ADD COLUMN yields TEXT NOT NULL DEFAULT ''",
-    )
-}
+# What tables of an older version lack: (table, column, the statement that adds it).
+ADDED: Final = (
+    ("datong_person", "told", "ALTER TABLE datong_person ADD COLUMN told TEXT NOT NULL DEFAULT ''"),
+    ("datong_identity_link", "yields", "ALTER TABLE datong_identity_link ADD COLUMN yields TEXT NOT NULL DEFAULT ''"),
+)
 
 metadata = sa.MetaData()
 state = sa.Table(

@@ -26,7 +26,8 @@ class Sighting(msgspec.Struct, frozen=True, gc=False):
 
     `begun`: the change inserts the row (its key may have been another's before); `ended`: it deletes it. Sightings of one
     channel come in the order of its log. `read_for`: of a row that was read from the table and not from the log, the order of the
-    change for which it was read. `told`: the fields that an insert gives a value.
+    change for which it was read. `told`: the fields that an insert gives a value. `goes_on`, `moved_from`: the row
+    ends under this key only, and goes on under another; the key that it had before.
     """
 
     row: Row
@@ -36,6 +37,8 @@ class Sighting(msgspec.Struct, frozen=True, gc=False):
     ended: bool = False
     read_for: int = 0
     told: tuple[str, ...] = ()
+    goes_on: bool = False
+    moved_from: LocalKey | None = None
 
     @property
     def as_of(self) -> int:
