@@ -28,6 +28,7 @@ _ARRAY: Final = b"\xdc"  # msgpack: an array whose length stands in the next two
 
 _PUBLISH: Final = resources.files("cdc").joinpath("publish.lua").read_text()
 _encode_entry = msgspec.msgpack.Encoder().encode
+_decode_entry = msgspec.msgpack.Decoder(Entry).decode
 _decode_pack = msgspec.msgpack.Decoder(list[Entry]).decode
 _encode_state = msgspec.msgpack.Encoder().encode
 _decode_state = msgspec.msgpack.Decoder(Checkpoint).decode
@@ -126,7 +127,7 @@ class ChangeLog:
         """
         keys = self._keys
         last = (entries[-1].order, entries[-1].end)
-        packs = list(_packs(entries))
+        packs = list(_packs(entries, expected))
         arguments: list[str | bytes | int] = [holder, _id_text(expected), _encode_state(state), len(packs)]
         for name_and_pack in packs:
             arguments += name_and_pack
@@ -205,12 +206,15 @@ class ChangeLog:
             return {s: _entry_id(at) for s, at in zip(sources, pipe.execute(), strict=True) if at}
 
 
-def _packs(entries: Sequence[Entry]) -> Iterator[tuple[str, bytes]]:
-    """Entries in order as packs, each with its id."""
+def _packs(entries: Sequence[Entry], after: EntryId) -> Iterator[tuple[str, bytes]]:
+    """Entries in order as packs, each with its id. Redis refuses a pack that is not in order; what is within one, only we can."""
     held: list[bytes] = []
     size = 0
     last = entries[0]
     for entry in entries:
+        before, after = after, (entry.order, entry.end)
+        if after <= before:
+            raise ValueError(f"{entry.channel}: entry {_id_text(after)} does not come after {_id_text(before)}")
         encoded = _encode_entry(entry)
         if held and (len(held) == PACK_ENTRIES or size + len(encoded) > PACK_BYTES):
             yield last.stream_id, _pack(held)
@@ -229,8 +233,10 @@ def _delivered(source: str, found: Sequence[tuple[bytes, Sequence[bytes]]], afte
     """What XREAD answered of one stream. An id comes with its fields' names and values in turn: `e` is the first (publish.lua)."""
     entries: list[tuple[Entry, int]] = []
     for _, fields in found:
-        pack = _decode_pack(fields[1])
-        size = len(fields[1]) // len(pack)
+        packed = fields[1]
+        # Before there were packs, an entry stood alone; it has too few fields for a length of two bytes.
+        pack = _decode_pack(packed) if packed[:1] == _ARRAY else [_decode_entry(packed)]
+        size = len(packed) // len(pack)
         entries += [(entry, size) for entry in pack]
     known = 0  # of the first pack: what lies up to the place that was asked for
     while (entries[known][0].order, entries[known][0].end) <= after:

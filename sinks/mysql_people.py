@@ -13,7 +13,7 @@ from sinks.bookkeeping import CREATE_LINKS_MYSQL, LINKS_TABLE
 from sinks.contract import Halt, NewLink, Rejected, RowWrite, TransactionHeader
 from sinks.mysql_literals import quote_name, text_literal
 from sinks.mysql_session import Answer, MySQLSession, Statement
-from sinks.mysql_statements import Dialect, TablePlan, insert_one
+from sinks.mysql_statements import DataStatement, Dialect, TablePlan, insert_one
 from transforms.local_keys import channel_values
 from transforms.tables import Table
 from transforms.values import ChannelValue
@@ -56,37 +56,48 @@ class MySQLPeople:
         if single:
             return self._create_one(writes[0], key_columns)
         keys: list[tuple[ChannelValue, ...] | None] = []
-        for start in range(0, len(writes), _AT_ONCE):
-            keys += self._create(writes[start : start + _AT_ONCE], key_columns, single=False)
-        return keys
+        made: list[DataStatement] = []
+        size = 0
+        for write in writes:
+            statement = self._insert(write)
+            characters = len(statement.statement.sql)
+            if made and (len(made) == _AT_ONCE or size + characters > self._plain.most_characters):
+                keys += self._create(made, key_columns, single=False)
+                made, size = [], 0
+            made.append(statement)
+            size += characters
+        return keys + self._create(made, key_columns, single=False) if made else keys
 
     def _create_one(self, write: RowWrite, key_columns: tuple[str, ...]) -> list[tuple[ChannelValue, ...] | None]:
         session, _ = self._transaction()
         session.run_one(Statement("SAVEPOINT datong_row", "setting a savepoint"))
         try:
-            return self._create([write], key_columns, single=True)
+            return self._create([self._insert(write)], key_columns, single=True)
         except Rejected:
             session.run_one(Statement("ROLLBACK TO SAVEPOINT datong_row", "going back to a savepoint"))
             raise
 
     def _create(
-        self, writes: Sequence[RowWrite], key_columns: tuple[str, ...], *, single: bool
+        self, made: Sequence[DataStatement], key_columns: tuple[str, ...], *, single: bool
     ) -> list[tuple[ChannelValue, ...] | None]:
         session, _ = self._transaction()
-        made = [insert_one(self._plan(write.table), write, self._plain) for write in writes]
         answers: list[Answer] = []
         try:
             for answer in session.run([statement.statement for statement in made], single=single):
                 answers.append(answer)  # noqa: PERF402 - which one failed is told by how many were answered
         except Rejected as error:
-            error.ref = writes[len(answers)].ref
+            error.ref = made[len(answers)].writes[0].ref
             raise
-        for write, statement, answer in zip(writes, made, answers, strict=True):
+        for statement, answer in zip(made, answers, strict=True):
             if answer.warnings:
-                if len(writes) > 1:
-                    raise Rejected(f"{statement.statement.where}: the server left a note of a value", ref=write.ref)
+                if len(made) > 1:
+                    ref = statement.writes[0].ref
+                    raise Rejected(f"{statement.statement.where}: the server left a note of a value", ref=ref)
                 session.check_notes(statement.statement.where)
         return [(answer.generated,) if answer.generated and len(key_columns) == 1 else None for answer in answers]
+
+    def _insert(self, write: RowWrite) -> DataStatement:
+        return insert_one(self._plan(write.table), write, self._plain)
 
     @property
     def _plain(self) -> Dialect:

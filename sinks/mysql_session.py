@@ -120,9 +120,17 @@ class MySQLSession:
         """Send statements in one packet; `receive` must be called for them before anything else is sent."""
         if self._unread:
             raise RuntimeError("answers of the statements before were not read")
+        if self._opening is not None and statements and not self._fits((*self._opening.statements, *statements)):
+            self.flush()
         self._opened, self._opening = self._opening, None
         everything = (*self._opened.statements, *statements) if self._opened is not None else statements
         self._send(";".join([statement.sql for statement in everything]), everything[0].where)
+
+    def _fits(self, statements: Sequence[Statement]) -> bool:
+        """Whether statements go in one packet."""
+        characters = sum([len(statement.sql) + 1 for statement in statements])
+        room = self.max_packet - 64
+        return characters * 4 < room or sum([len(statement.sql.encode()) + 1 for statement in statements]) < room
 
     def receive(self, statements: Sequence[Statement], *, single: bool = False) -> Iterator[Answer]:
         """The answers to what was sent, one by one. See `run`."""

@@ -207,7 +207,7 @@ def update(plan: TablePlan, write: RowWrite, dialect: Dialect) -> DataStatement:
         for number, (name, literal) in enumerate(zip(map(quote_name, write.columns), literals, strict=True))
     ])  # fmt: skip
     sql = f"UPDATE {dialect.comment}{plan.name} SET {changes} WHERE {plan.found_by(write)}"
-    _check_size(plan, write, len(sql), sql, dialect)
+    _check_size(plan, write, 0, sql, dialect)
     return DataStatement(Statement(sql, f"update of {plan.table}"), "update", (write,))
 
 
@@ -263,7 +263,7 @@ def _chunk(
     if len(text) + around <= dialect.most_characters:
         yield writes, text
     elif len(writes) == 1:
-        _check_size(plan, writes[0], len(text) + around, text, dialect)
+        _check_size(plan, writes[0], around, text, dialect)
         yield writes, text
     else:
         middle = len(writes) // 2
@@ -356,10 +356,11 @@ def _changes(columns: Sequence[str], deltas: Sequence[int]) -> str:
     ])  # fmt: skip
 
 
-def _check_size(plan: TablePlan, write: RowWrite, characters: int, text: str, dialect: Dialect) -> None:
-    if characters * 4 + 1024 < dialect.max_packet:
+def _check_size(plan: TablePlan, write: RowWrite, around: int, text: str, dialect: Dialect) -> None:
+    """`around`: characters, of names mostly, that the statement has besides `text`."""
+    if (around + len(text)) * 4 + 1024 < dialect.max_packet:
         return
-    size = len(text.encode()) + 1024
+    size = len(text.encode()) + 3 * around + 1024
     if size > dialect.max_packet:
         key = ", ".join(write.key_columns)
         raise Rejected(

@@ -167,6 +167,7 @@ class TableSink(ABC, Generic[S, P, M]):
 
     def write(self, writes: Sequence[RowWrite]) -> int:
         self._forget_old_plans()
+        self._plan_all(writes)
         return self._write(arranged(writes, self._facts), single=False)
 
     def write_singly(self, writes: Sequence[RowWrite]) -> list[Rejection]:
@@ -189,8 +190,7 @@ class TableSink(ABC, Generic[S, P, M]):
         return refusal
 
     def _write_in_order(self, writes: Sequence[RowWrite]) -> None:
-        for table in {id(write.table): write.table for write in writes}.values():
-            self._plan(table)
+        self._plan_all(writes)
         self._write(in_strict_order(writes), single=True)
 
     def _write(self, groups: Iterable[Sequence[RowWrite]], *, single: bool) -> int:
@@ -287,8 +287,13 @@ class TableSink(ABC, Generic[S, P, M]):
             self._planned_at = time.monotonic()
             self._plans.clear()
 
+    def _plan_all(self, writes: Sequence[RowWrite]) -> None:
+        """Before any pack is under way. Each mapping of a table has a description of its own."""
+        for table in {id(write.table): write.table for write in writes}.values():
+            self._plan(table)
+
     def _plan(self, table: Table) -> P:
-        """How to write a table. Asks the server for one that is met first, so before any pack is under way."""
+        """How to write a table. Asks the server for one that is met first."""
         known = self._plans.get(id(table))
         if known is not None:
             return known[1]

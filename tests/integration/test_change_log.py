@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
 from cdc.capture.state import CaptureState, first_checkpoint
@@ -135,6 +136,27 @@ def test_a_pack_is_bounded_by_its_bytes(change_log, lease, redis_db):
     assert len(packs) == 6
     assert max(map(len, packs)) < PACK_BYTES * 1.1
     assert [e for e, _ in change_log.read({"a": (10, 0)}, 100, 0.01)[0].entries] == entries
+
+
+def test_entries_that_stood_alone_before_there_were_packs_are_read(change_log, lease, redis_db):
+    last = change_log.start("a", lease.holder, checkpoint(10))
+    change_log.publish("a", lease.holder, last, [entry(11), entry(13)], checkpoint(14), [])
+    with redis_db.connect() as client:
+        stream = Keys("coffee").stream("a")
+        client.delete(stream)
+        client.xadd(stream, {"e": msgspec.msgpack.encode(entry(11)), "w": "0"}, id="11-1")
+        client.xadd(stream, {"e": msgspec.msgpack.encode(entry(13)), "w": "0"}, id="13-1")
+    last = change_log.publish("a", lease.holder, (13, 1), [entry(14), entry(15)], checkpoint(16), [])
+    assert last == (15, 1)
+    assert [e.order for e, _ in change_log.read({"a": (11, 1)}, 10, 0.01)[0].entries] == [13, 14, 15]
+
+
+def test_a_pack_out_of_order_is_refused_and_nothing_of_it_is_appended(change_log, lease):
+    last = change_log.start("a", lease.holder, checkpoint(10))
+    for wrong in ([entry(11), entry(12), entry(12)], [entry(12), entry(11)], [entry(10, 0), entry(11)]):
+        with pytest.raises(ValueError, match="does not come after"):
+            change_log.publish("a", lease.holder, last, wrong, checkpoint(13), [])
+    assert change_log.published("a").last == last
 
 
 @pytest.mark.parametrize("under_way", [0, 3, 60])

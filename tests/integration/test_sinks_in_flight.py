@@ -1,0 +1,92 @@
+"""What is under way when something else happens: statements that the server still works on, prepared ones, openings that wait."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+
+from sinks.contract import Progress, ProgressMove, Rejected
+from tests.integration.test_sinks import SERVERS, Target, insert, items, rows, update
+
+
+@pytest.fixture(params=SERVERS)
+def target(request: pytest.FixtureRequest) -> Iterator[Target]:
+    made = Target(request.param, request.getfixturevalue(f"{request.param}_db"))
+    yield made
+    for sink in made.opened:
+        sink.close()
+
+
+@pytest.fixture(params=["mariadb", "mysql"])
+def mysql_target(request: pytest.FixtureRequest) -> Iterator[Target]:
+    made = Target(request.param, request.getfixturevalue(f"{request.param}_db"))
+    yield made
+    for sink in made.opened:
+        sink.close()
+
+
+def test_two_mappings_of_one_table_write_a_large_batch_together(target: Target) -> None:
+    """Each has a description of the table of its own: both are known before anything is under way."""
+    table = items(target)
+    other = dataclasses.replace(table)
+    assert other is not table and other == table
+    _, lease = target.ready()
+    lease.apply([
+        *(insert(table, n, id=n, name="one", quantity=1) for n in range(2000)),
+        *(insert(other, n, id=n, name="two") for n in range(2000, 4000)),
+        *(update(other, n, 0, name="three") for n in range(2000)),
+    ])  # fmt: skip
+    assert len(rows(target)) == 4000
+
+
+def test_a_refused_row_after_a_long_rest_is_written_apart(target: Target) -> None:
+    """An idle applier pings; what the driver does by itself at a ROLLBACK takes nothing from us."""
+    table = items(target)
+    sink, lease = target.ready()
+    lease.apply([insert(table, 0, id=1, name="one", quantity=1)])
+    for _ in range(10):
+        sink.ping()
+    header, _ = lease.begin(2)
+    with pytest.raises(Rejected):
+        sink.write([update(table, 99, 0, name="nobody")])
+    sink.rollback()
+    header, _ = lease.begin(2)
+    writes = [update(table, 99, 0, name="nobody"), update(table, 1, 1, name="somebody")]
+    assert [rejection.ref for rejection in sink.write_singly(writes)] == [0]
+    lease.commit(header)
+    lease.apply([insert(table, 0, id=2, name="two", quantity=1)])
+    assert [row[:2] for row in rows(target)] == [(1, "somebody"), (2, "two")]
+
+
+def test_a_row_that_just_fits_a_packet_goes_without_the_opening(mysql_target: Target) -> None:
+    """With many sources the opening is longer than what a row's own limit leaves free; the server would hang up, again and again."""
+    target = mysql_target
+    target.execute("CREATE TABLE blobs (id int PRIMARY KEY, b longblob)")
+    table = target.table("blobs")
+    sink, lease = target.ready()
+    (limit,) = target.execute("SELECT @@max_allowed_packet")[0]
+    moves = tuple(ProgressMove(f"{'s' * 60}{n}", None, Progress(1, 1, True, 10)) for n in range(9))
+    size = (limit - 3 * 1024) // 2  # in hexadecimal digits
+    lease.apply([insert(table, id=0, b=b"")])  # the catalog is read, which would take the opening along
+    sink.begin(dataclasses.replace(lease.header(), moves=moves))
+    sink.write([insert(table, id=1, b=b"x" * size)])
+    sink.commit()
+    assert target.execute("SELECT id, length(b) FROM blobs WHERE id = 1") == [(1, size)]
+    assert len(sink.progress("coffee")) == 10
+
+
+def test_many_people_with_long_texts_go_in_several_packets(mysql_target: Target) -> None:
+    target = mysql_target
+    target.execute("CREATE TABLE people (id int AUTO_INCREMENT PRIMARY KEY, story longtext)")
+    table = target.table("people")
+    sink, lease = target.ready()
+    (limit,) = target.execute("SELECT @@max_allowed_packet")[0]
+    story = "x" * (limit // 50)
+    writes = [insert(table, n, (), story=story) for n in range(60)]
+    header, _ = lease.begin(len(writes))
+    keys = sink.people().create(writes, ("id",))
+    lease.commit(header)
+    assert keys == [(n,) for n in range(1, 61)]
+    assert target.execute("SELECT count(*), min(length(story)) FROM people") == [(60, len(story))]
