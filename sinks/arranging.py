@@ -171,7 +171,7 @@ class _Arrangement:
         for parent in state.parents:
             level = max(level, parent.written, parent.deleted + 1, parent.moved + 1)
         if shape.phase == _UPDATE and (shape.takes or shape.moves):  # of a value that others may refer to
-            level = max([level, *(child.written + 1 for child in state.children)])
+            level = max([level, *(max(child.written, child.deleted) + 1 for child in state.children)])
         return level
 
     def _unite(self, state: _State, key: _Key, write: RowWrite, shape: _Shape, place: _Place) -> bool:
@@ -183,6 +183,14 @@ class _Arrangement:
         if write.only or last.only or write.lenient or last.lenient:
             return False  # which row it is, only the database knows
         if shape.phase == _DELETE:
+            if (
+                last.op == "update"
+                and (state.ordered != place or state.ordered_row != key)
+                and _shape(state, last).takes
+            ):
+                return False  # some other row may have taken the unique value that this one gave up
+            if last.op == "insert" and any(child.written >= 0 for child in state.children):
+                return False  # a child may have referred to it for a while
             if last.op != "delete":
                 del group[key]
                 self._put(state, key, write, shape, max(place[0], self._level(state, shape)))

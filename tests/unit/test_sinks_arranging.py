@@ -154,6 +154,21 @@ def test_children_are_deleted_before_parents_and_a_parent_that_comes_late_is_wri
     assert names(in_groups(writes)) == [("child", "delete", [1, 2]), ("parent", "delete", [1, 2])]
 
 
+@pytest.mark.parametrize(
+    "writes",
+    [
+        [one(PARENT, "update", 2, u=9), one(PARENT, "update", 1, u=2), one(PARENT, "delete", 2)],
+        [one(CHILD, "delete", 1), one(PARENT, "update", 1, id=9)],
+        [one(PARENT, "insert", 9, id=9, u=9, n=0), one(CHILD, "update", 2, p=9), one(CHILD, "update", 2, p=1), one(PARENT, "delete", 9)],
+    ],
+    ids=["its unique value had passed to another row", "its child was deleted", "a child referred to it for a while"],
+)  # fmt: skip
+def test_a_row_that_goes_or_moves_leaves_in_place_what_others_have_built_on(writes):
+    expected = run(writes, cascade=False)
+    assert expected is not None
+    assert run([one for group in in_groups(writes) for one in group], cascade=False) == expected
+
+
 def test_a_row_made_anew_is_deleted_first():
     writes = [one(FREE, "delete", 1), one(FREE, "insert", 1, id=1, n=1, m=1), one(FREE, "update", 1, n=5)]
     groups = in_groups(writes)
