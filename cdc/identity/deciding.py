@@ -4,7 +4,7 @@
 written back in the same transaction. Rules, in this order:
 
 - A row with a link is that link's person. What lies at or before the place where the link was last written is read again
-  after a crash: it changes nothing.
+  after a crash: it changes nothing. If the key was another person's row until then, that is kept: it is about that one.
 - A new row is the person of its strongest identifier that has an owner, unless that person contradicts one of the row's
   stronger identifiers, or has a row in this channel already: then it is a person of its own, and a question.
 - An identifier without an owner goes to the row's person; one that a row no longer shows is let go of.
@@ -77,6 +77,7 @@ class View:
     changed_told: set[OneID] = field(default_factory=set)
     questions: list[Question] = field(default_factory=list)
     joined: list[Joined] = field(default_factory=list)
+    past: list[tuple[bytes, Place, OneID]] = field(default_factory=list)  # whose a row was, up to a place
 
     def person(self, ident: OneID) -> Person:
         found = self.people.get(ident)
@@ -104,6 +105,8 @@ def decide(
             _go_on(view, sighting, row, digests, before)
         else:
             _begin(view, sighting, row, digests, max_rows)
+        if link is not None and link.person != view.links[row].person:
+            view.past.append((row, link.at, link.person))
     elif sighting.at > link.at and sighting.ended:
         link.at = sighting.at
         view.changed_links.add(row)

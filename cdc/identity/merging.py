@@ -151,6 +151,7 @@ class Merging:
         mine = [(self._deployment, p) for p in everyone]
         rows.many("DELETE FROM datong_identifier WHERE deployment = ? AND person = ?", mine)
         rows.many("DELETE FROM datong_identity_link WHERE deployment = ? AND person = ?", mine)
+        rows.many("DELETE FROM datong_identity_past WHERE deployment = ? AND person = ?", mine)
         rows.many("DELETE FROM datong_identity_question WHERE deployment = ? AND one = ?", mine)
         rows.many("DELETE FROM datong_identity_question WHERE deployment = ? AND other = ?", mine)
         rows.many("DELETE FROM datong_person WHERE deployment = ? AND id = ?", mine)

@@ -138,23 +138,21 @@ class Registry:
     def forget_channel(self, channel: str) -> None:
         """Every link of a channel's rows: `datong remove`. Who the people are stays known by their identifiers."""
         with self.deciding() as deciding:
-            for table in ("datong_identity_link", "datong_identity_tombstone"):
+            for table in ("datong_identity_link", "datong_identity_tombstone", "datong_identity_past"):
                 deciding.rows.many(
                     f"DELETE FROM {table} WHERE deployment = ? AND channel = ?", [(self.deployment, channel)]
                 )
             deciding.begin_generation()
 
     def drop_tombstones(self, channel: str, before: int) -> None:
-        """Those that cover nothing any more: a capture that starts anew begins at the order `before` or later."""
-        sql = "SELECT 1 FROM datong_identity_tombstone WHERE deployment = ? AND channel = ? AND at_order < ? LIMIT 1"
-        with self.reading() as rows:
-            if rows.one(sql, self.deployment, channel, before) is None:
-                return
-        with self.deciding() as deciding:
-            deciding.rows.many(
-                "DELETE FROM datong_identity_tombstone WHERE deployment = ? AND channel = ? AND at_order < ?",
-                [(self.deployment, channel, before)],
-            )
+        """Those, and who rows were before, that cover nothing any more: a capture that starts anew begins at the order `before` or later."""
+        for table, order in (("datong_identity_tombstone", "at_order"), ("datong_identity_past", "until_order")):
+            which = f"FROM {table} WHERE deployment = ? AND channel = ? AND {order} < ?"
+            with self.reading() as rows:
+                found = rows.one(f"SELECT 1 {which} LIMIT 1", self.deployment, channel, before)
+            if found is not None:
+                with self.deciding() as deciding:
+                    deciding.rows.many(f"DELETE {which}", [(self.deployment, channel, before)])
 
     def local(self, digest: bytes, value: bytes) -> LocalKey:
         """A row's key in its channel, out of the hub store."""
@@ -210,6 +208,7 @@ class Deciding:
             (digest, view.owners[digest], seal.close(digest, identifiers[digest].encode()))
             for digest in sorted(view.changed_owners)
         )
+        rows.write_pasts(view.channel, view.past)
         self.ask(view)
 
     def add_people(self, created: Mapping[OneID, str]) -> None:

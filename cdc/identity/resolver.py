@@ -41,12 +41,16 @@ class _Named:
     def shown(self) -> bytes:
         return blake2b(self.claims, digest_size=16).digest()
 
+    def is_before(self, known: Standing) -> bool:
+        """Whether it is a sight of something that was decided already: it is read again."""
+        return self.sighting.at <= (known.at_order, known.at_row)
+
     def stands(self, known: Standing | None) -> bool:
         """Whether the hub store says whose row this is, and this sight of it changes nothing there."""
         if known is None:
             return False
         sighting = self.sighting
-        if sighting.at <= (known.at_order, known.at_row):
+        if self.is_before(known):
             return True
         return bool(known.live) and not sighting.ended and known.claims == self.claims
 
@@ -154,6 +158,10 @@ class Resolver:
         # The same row twice in what is left: the later sight may only be told after the earlier one was decided.
         with self._registry.reading() as hub:
             known = hub.standing([named.row for named in todo])
+            again = [
+                named.row for named in todo if (link := known.get(named.row)) is not None and named.is_before(link)
+            ]
+            pasts = hub.pasts(again) if again else {}
         undecided: list[_Named] = []
         open_rows: set[bytes] = set()
         learned: dict[tuple[bytes, bytes], OneID] = {}
@@ -162,6 +170,10 @@ class Resolver:
             if link is None or named.row in open_rows or not named.stands(link):
                 undecided.append(named)
                 open_rows.add(named.row)
+                continue
+            past = next((who for until, who in pasts.get(named.row, ()) if named.sighting.at <= until), None)
+            if past is not None:  # read again, from before the key was used again
+                people[named.at] = past
                 continue
             people[named.at] = link.person
             if named.sighting.begun and link.yields:

@@ -117,6 +117,14 @@ class Rows:
         sql = f"SELECT digest, at_order FROM datong_identity_tombstone WHERE channel = {self._mark} AND digest "
         return {bytes(row[0]): row[1] for row in self._among(sql, digests, channel)}
 
+    def pasts(self, digests: Sequence[bytes]) -> dict[bytes, list[tuple[tuple[int, int], int]]]:
+        """Whose rows were before: (until and with which place, person), in order."""
+        found: dict[bytes, list[tuple[tuple[int, int], int]]] = {}
+        sql = "SELECT digest, until_order, until_row, person FROM datong_identity_past WHERE digest "
+        for digest, order, row, person in self._among(sql, digests):
+            found.setdefault(bytes(digest), []).append(((order, row), person))
+        return {digest: sorted(spans) for digest, spans in found.items()}
+
     def has_tombstones(self) -> bool:
         sql = f"SELECT 1 FROM datong_identity_tombstone WHERE {self._mine} LIMIT 1"
         return self.one(sql, self._deployment) is not None
@@ -158,6 +166,14 @@ class Rows:
                 )
                 for digest, link, value in sorted(rows, key=lambda row: row[1].live)
             ],
+        )
+
+    def write_pasts(self, channel: str, pasts: Iterable[tuple[bytes, tuple[int, int], int]]) -> None:
+        """(digest, the last place, whose row it was)."""
+        self.many(
+            "INSERT INTO datong_identity_past (digest, until_order, until_row, deployment, channel, person)"
+            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            [(digest, *until, self._deployment, channel, person) for digest, until, person in pasts],
         )
 
     def write_owners(self, rows: Iterable[tuple[bytes, Owned, bytes]]) -> None:

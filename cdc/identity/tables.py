@@ -115,6 +115,17 @@ moves = sa.Table(
     sa.Column("column", sa.String(128), primary_key=True),
     sa.Column("local_key", sa.LargeBinary, primary_key=True),
 )
+pasts = sa.Table(
+    "datong_identity_past",  # whose a row was before its key was used again: what is read again after a crash is about them
+    metadata,
+    sa.Column("digest", sa.LargeBinary, primary_key=True),
+    sa.Column("until_order", sa.BigInteger, primary_key=True),
+    sa.Column("until_row", sa.BigInteger, primary_key=True),
+    sa.Column("deployment", sa.String(64), nullable=False),
+    sa.Column("channel", sa.String(64), nullable=False),
+    sa.Column("person", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
 tombstones = sa.Table(
     "datong_identity_tombstone",
     metadata,

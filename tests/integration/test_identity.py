@@ -199,6 +199,28 @@ def test_what_is_read_again_after_a_crash_changes_nothing(hub):
     assert [hub.count(t) for t in ("datong_person", "datong_identifier", "datong_identity_link")] == counts
 
 
+def test_what_is_read_again_of_a_key_that_was_used_again_is_still_about_whom_it_was(hub):
+    history = [
+        (1, {"phone": "13800000001", "begun": True}),
+        (1, {"phone": "13800000001", "ended": True}),
+        (1, {"phone": "13800000002", "begun": True}),
+        (2, {"begun": True}),  # nothing identifies these
+        (2, {"ended": True}),
+        (2, {"begun": True}),
+        (2, {"ended": True}),
+        (2, {"begun": True}),
+    ]
+    first = [hub.sees("website", local, at=at, **shows) for at, (local, shows) in enumerate(history, 1)]
+    assert first == [1, 1, 2, 3, 3, 4, 4, 5]
+    for _ in range(2):
+        hub.capture("website", fresh=True)
+        assert [hub.sees("website", local, at=at, **shows) for at, (local, shows) in enumerate(history, 1)] == first
+    hub.registry.drop_tombstones("website", 6)
+    assert hub.count("datong_identity_past") == 1
+    hub.decide("forget", 4, {"website": 9})
+    assert hub.count("datong_identity_past") == 0
+
+
 def test_one_batch_decides_as_many_small_ones_do(hub, tmp_path):
     seed = random.randrange(10**6)
     print("seed", seed)
