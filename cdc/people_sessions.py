@@ -88,6 +88,21 @@ def _with_key(spec: MappingSpec, sink: Sink) -> MappingSpec:
     return replace(spec, key=table.primary_key)
 
 
+def _refuse_wide_references(specs: list[MappingSpec]) -> None:
+    """A reference is one column: it cannot name rows of a table whose key here is several. Raises HaltError."""
+    keys = {spec.entity.name: spec.key for spec in specs if spec.entity.identity is not None}
+    for spec in specs:
+        for column in spec.columns:
+            field = spec.entity.field(column.field)
+            if field is None or field.type != "reference" or len(keys.get(field.to or "", ("",))) == 1:
+                continue
+            raise HaltError(
+                "MAPPING_REFUSED",
+                f"mappings.{spec.name}.columns.{column.column}: refers to entity '{field.to}', whose rows have a key of several columns here",
+                "leave the column out, or name one unique column that is not null in the `key` of that entity's mapping",
+            )
+
+
 def capture_people(
     configuration: Configuration,
     channel: str,
@@ -101,6 +116,7 @@ def capture_people(
     """`specs`: all mappings of the channel, `enabled`: those whose rows are captured; both `with_keys`."""
     if not any(map(concerns_people, enabled)):
         return None
+    _refuse_wide_references(specs)
     registry = open_registry(configuration)
     stack.callback(registry.close)
     if safe_cut is not None:
@@ -132,6 +148,7 @@ def apply_people(
     """`specs`: the enabled mappings that are written, `with_keys`."""
     if not any(map(concerns_people, specs)):
         return None, None
+    _refuse_wide_references(specs)
     registry = open_registry(configuration)
     stack.callback(registry.close)
     directory = Directory(registry, channel, cache_size=configuration.store.cache)

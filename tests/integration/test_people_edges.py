@@ -77,6 +77,17 @@ def is_never_somebody_else_s_row(shop):
     assert {row[0] for row in shop.rows_of("13800000008")} == {"a"}
 
 
+def test_a_reference_to_rows_with_a_key_of_several_columns_is_refused_before_anything_is_read(make_world):
+    shop = Shop(make_world("mariadb_db", "postgresql_db", table=False))
+    shop["b"].execute("ALTER TABLE members DROP CONSTRAINT members_pkey, ADD PRIMARY KEY (id, mobile)")
+    shop.world.start(ready=False)
+    for kind in ("capture", "apply"):
+        shop.world.await_state("b", kind, "halted", timeout=30)
+        reason = shop.world.role("b", kind)["reason"]
+        assert "MAPPING_REFUSED" in reason
+        assert "inviter_id" in reason
+
+
 def test_a_store_of_the_version_before_is_taken_up_for_a_deployment_that_is_new_in_it(tmp_path):
     url = f"sqlite:///{tmp_path}/datong.db"
     first = Registry(url, "coffee", None)
