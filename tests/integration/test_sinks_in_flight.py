@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from sinks.contract import Progress, ProgressMove, Rejected
-from tests.integration.test_sinks import SERVERS, Target, insert, items, rows, update
+from tests.integration.test_sinks import SERVERS, Target, insert, items, phones, rows, update
 
 
 @pytest.fixture(params=SERVERS)
@@ -41,23 +41,29 @@ def test_two_mappings_of_one_table_write_a_large_batch_together(target: Target) 
     assert len(rows(target)) == 4000
 
 
-def test_a_refused_row_after_a_long_rest_is_written_apart(target: Target) -> None:
-    """An idle applier pings; what the driver does by itself at a ROLLBACK takes nothing from us."""
-    table = items(target)
+@pytest.mark.parametrize("met", [False, True], ids=["", "and the database refuses one before it"])
+def test_a_value_that_cannot_be_encoded_while_the_server_works_leaves_the_session_usable(
+    target: Target, met: bool
+) -> None:
+    table = phones(target)
     sink, lease = target.ready()
-    lease.apply([insert(table, 0, id=1, name="one", quantity=1)])
-    for _ in range(10):
-        sink.ping()
-    header, _ = lease.begin(2)
-    with pytest.raises(Rejected):
-        sink.write([update(table, 99, 0, name="nobody")])
-    sink.rollback()
-    header, _ = lease.begin(2)
-    writes = [update(table, 99, 0, name="nobody"), update(table, 1, 1, name="somebody")]
-    assert [rejection.ref for rejection in sink.write_singly(writes)] == [0]
+    lease.apply([insert(table, 0, id=-1, phone="taken", name="a")])
+    writes = [insert(table, n, id=n, phone=f"{n}", name="a") for n in range(2000)]
+    writes[1900] = insert(table, 1900, id=1900, phone="1900", name=1.5)
+    refused = [1900]
+    if met:
+        writes[5] = insert(table, 5, id=5, phone="taken", name="a")
+        refused = [5, 1900]
+    for _ in range(2):
+        lease.begin(len(writes))
+        with pytest.raises(Rejected) as refusal:
+            sink.write(writes)
+        assert refusal.value.code == ("" if not met else "23505" if target.postgresql else "1062")
+        sink.rollback()
+    header, _ = lease.begin(len(writes))
+    assert [rejection.ref for rejection in sink.write_singly(writes)] == refused
     lease.commit(header)
-    lease.apply([insert(table, 0, id=2, name="two", quantity=1)])
-    assert [row[:2] for row in rows(target)] == [(1, "somebody"), (2, "two")]
+    assert len(rows(target, "phones")) == 2001 - len(refused)
 
 
 def test_a_row_that_just_fits_a_packet_goes_without_the_opening(mysql_target: Target) -> None:
