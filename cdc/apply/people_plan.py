@@ -21,6 +21,7 @@ MISSING_REFERENCE: Final = "missing_reference"
 MISSING_PERSON: Final = "missing_person"
 AWAITING: Final = frozenset({MISSING_REFERENCE, MISSING_PERSON})
 FORGOTTEN: Final = "{} refers to OneID {}, who was forgotten"
+OLD_KEY: Final = "{}: captured when its rows were no people yet: it names none"
 Work: TypeAlias = tuple[Layout, Change]
 
 
@@ -72,6 +73,11 @@ class Awaited(NamedTuple):
     referred: frozenset[OneID]
 
 
+def names_a_person(change: Change) -> bool:
+    """Not so for one that was captured before the entity had `identity`: its key was a field's value."""
+    return len(change.key) == 1 and isinstance(change.key[0], int)
+
+
 class Planner:
     """One applier's. `describe` answers the compiled mappings by entity as they are now."""
 
@@ -119,7 +125,8 @@ class Planner:
 
     def awaited(self, layout: Layout, change: Change) -> Awaited:
         """The people who must have a row here before a change can be written, whatever it is."""
-        own = [change.key[0]] if self.concern(layout).is_person and change.op == "update" and change.key else []
+        waits = change.op == "update" and names_a_person(change) and self.concern(layout).is_person
+        own = [change.key[0]] if waits else []
         return Awaited(frozenset(own), frozenset(self.needed(layout, change)))
 
     def settled(self, waits: Iterable[Awaited]) -> Awaited:
@@ -135,7 +142,7 @@ class Planner:
 
     def look_up(self, work: Sequence[Work]) -> PeoplePlan:
         """A plan without segments: the local keys of everybody who is named."""
-        own = {c.key[0] for layout, c in work if self.concern(layout).is_person and c.key}
+        own = {c.key[0] for layout, c in work if self.concern(layout).is_person and names_a_person(c)}
         referred = {person for layout, c in work for person in self.referred(layout, c)}
         keys, references = self._directory.keys(own), self._directory.references(referred)
         forgotten = self._directory.forgotten((own - keys.keys()) | (referred - references.keys()))
@@ -158,6 +165,9 @@ class Planner:
                 park(at, "refused", f"{layout.mapping}: {change.refused}")
                 continue
             is_person = self.concern(layout).is_person
+            if is_person and not names_a_person(change):
+                park(at, "refused", OLD_KEY.format(layout.entity))
+                continue
             if is_person and change.key[0] in plan.forgotten:
                 plan.dropped += 1
                 continue

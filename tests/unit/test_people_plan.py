@@ -129,3 +129,9 @@ def test_deleting_somebody_who_is_not_here_is_done():
 
 def test_what_waits_behind_a_parked_change_is_parked():
     assert plan(new(1), waiting=[0]) == ([([], [])], [(0, "waiting")])
+
+
+def test_what_was_captured_before_the_entity_had_identity_names_nobody():
+    """Its key is a field's value: it is told, and never looked for among people."""
+    old = [(NICK, Change(0, op, 0, ("+8613800000001",), ("y",))) for op in ("insert", "update", "delete")]
+    assert plan(*old, renamed(1), here=[1]) == ([([], [3])], [(0, "refused"), (1, "refused"), (2, "refused")])
