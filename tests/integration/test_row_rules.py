@@ -79,7 +79,7 @@ def test_conditions_and_constants_both_ways(ruled):
     await_that(lambda: world.role("a", "apply")["parked"] == 1, message=lambda: world.log()[-3000:])
     assert row(a, 1, "note, shop_id, secret") == ("x", 9, "mine")
     (parked,) = json.loads(world.command("parked", "list", "--json").stdout)
-    assert (parked["channel"], parked["mapping"]) == ("a", "b.t")
+    assert (parked["channel"], parked["mapping"]) == ("a", "a.t")
     assert "stolen" not in parked["error"]
 
 
