@@ -87,7 +87,9 @@ def _size(report: Report, options: Options, server: Database, size: int) -> None
                 continue
             try:
                 batches = Batches(size, max(size, total // 10 // size * size) if slow else total)
-                for step, numbers in _round(server, partial(make, address, progress=progress), batches):
+                for step, numbers in _round(
+                    server, partial(make, address, progress=progress), batches, warm_large=not slow
+                ):
                     found.setdefault((step, name), []).append(numbers)
             except Exception as error:  # noqa: BLE001 - told in the report, which then says that it failed
                 failed[name] = f"{type(error).__name__}: {error}"
@@ -115,14 +117,16 @@ class Batches:
         return [batch_of(op, first, self.size, revision) for first in range(1, self.total + 1, self.size)]
 
 
-def _round(server: Database, opened: Callable[[], Writer], batches: Batches) -> list[tuple[str, dict[str, Any]]]:
+def _round(
+    server: Database, opened: Callable[[], Writer], batches: Batches, *, warm_large: bool = False
+) -> list[tuple[str, dict[str, Any]]]:
     """One way through all steps, on a table that holds none of their rows."""
     servers.empty(server)
     create_table(server)
     fill_below(server, BASE_ROWS)
     writer = opened()
     try:
-        _warm(writer)
+        _warm(writer, batches.size if warm_large else 0)
         measured = []
         for step, op, revision in STEPS:
             made = [writer.prepared(op, batch) for batch in batches.of(op, revision)]
@@ -134,9 +138,12 @@ def _round(server: Database, opened: Callable[[], Writer], batches: Batches) -> 
         writer.close()
 
 
-def _warm(writer: Writer) -> None:
-    """Every step, with rows that are gone again when the clock runs."""
+def _warm(writer: Writer, large: int) -> None:
+    """Every step, with rows that are gone again when the clock runs; `large`: the rows of one more batch."""
     for _, op, revision in STEPS:
+        if large:
+            batch = batch_of(op, -BASE_ROWS - WARM_BATCHES * WARM_ROWS - large, large, revision)
+            writer.write(op, writer.prepared(op, batch))
         for number in range(WARM_BATCHES):
             batch = batch_of(op, -BASE_ROWS - (number + 1) * WARM_ROWS, WARM_ROWS, revision)
             writer.write(op, writer.prepared(op, batch))

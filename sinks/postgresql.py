@@ -10,12 +10,13 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from sinks import postgresql_bookkeeping
-from sinks.contract import Rejected, RowWrite, ServerIdentity, SinkError, TransactionHeader, Transient
+from sinks import postgresql_bookkeeping, postgresql_staging
+from sinks.contract import Halt, Rejected, RowWrite, ServerIdentity, SinkError, TransactionHeader, Transient
 from sinks.postgresql_catalog import read_postgresql_table
 from sinks.postgresql_people import PostgreSQLPeople
 from sinks.postgresql_session import Answer, PostgreSQLSession, Query
-from sinks.postgresql_statements import DataQuery, TablePlan, other_row, statements
+from sinks.postgresql_staging import Staging, StagingTable
+from sinks.postgresql_statements import DataQuery, TablePlan, copied, other_row, staged_statement, statements
 from sinks.runs import FIRST_ROWS
 from sinks.server_identity import postgresql_identity
 from sinks.table_sink import TableSink
@@ -29,8 +30,10 @@ class PostgreSQLSink(TableSink[PostgreSQLSession, TablePlan, DataQuery]):
     """`sinks.contract.Sink` for PostgreSQL."""
 
     _books = postgresql_bookkeeping
+    _staging: Staging | None = None  # of this session, once a batch was large enough
 
     def _new_session(self) -> PostgreSQLSession:
+        self._staging = None
         return PostgreSQLSession(self._address, self._options)
 
     def _identify(self, session: PostgreSQLSession) -> ServerIdentity:
@@ -50,6 +53,8 @@ class PostgreSQLSink(TableSink[PostgreSQLSession, TablePlan, DataQuery]):
     def begin(self, header: TransactionHeader) -> str:
         xid = postgresql_bookkeeping.begin(self._open(), header, tables=self._has_tables)
         self._header, self._wrote = header, False
+        if self._staging is not None:
+            self._staging.begin()
         return str(xid % _XID_RANGE)
 
     def commit(self) -> None:
@@ -93,9 +98,19 @@ class PostgreSQLSink(TableSink[PostgreSQLSession, TablePlan, DataQuery]):
         if self._planned_at != before:
             self._open().forget_prepared()
 
+    def rollback(self) -> None:
+        super().rollback()
+        if self._staging is not None:
+            self._staging.rolled_back()
+
     def write(self, writes: Sequence[RowWrite]) -> int:
+        if self._staging is None and len(writes) >= postgresql_staging.STAGED_ROWS:
+            self._staging = Staging(allowed=self._has_tables and self._may_create_temporary())
         with self._constraints_at_the_end(writes):
             return super().write(writes)
+
+    def _may_create_temporary(self) -> bool:
+        return bool(self._in_transaction().ask("SELECT has_database_privilege(current_database(), 'TEMPORARY')")[0][0])
 
     @contextlib.contextmanager
     def _constraints_at_the_end(self, writes: Sequence[RowWrite]) -> Iterator[None]:
@@ -124,14 +139,39 @@ class PostgreSQLSink(TableSink[PostgreSQLSession, TablePlan, DataQuery]):
     def _is_taken(self, plan: TablePlan, write: RowWrite, columns: Sequence[str]) -> bool:
         return bool(self._open().run_one(other_row(plan, write, columns)).rows)
 
-    def _statements(self, plan: TablePlan, group: Sequence[RowWrite], *, single: bool) -> Iterator[DataQuery]:  # noqa: ARG002 - the same for one row
+    def _statements(self, plan: TablePlan, group: Sequence[RowWrite], *, single: bool) -> Iterator[DataQuery]:
+        if self._staging is not None and not single and len(group) >= postgresql_staging.STAGED_ROWS:
+            made = staged_statement(plan, group, self._staging.take)
+            if made is not None:
+                return iter((made,))
         return statements(plan, group)
 
     def _weight(self, made: DataQuery) -> float:
+        if made.staged is not None:
+            return 2  # always alone: COPY does not go in a pipeline
         return max(1 / _MOST_QUERIES, (len(made.writes) - 1) / FIRST_ROWS)
 
     def _start(self, pack: Sequence[DataQuery], *, single: bool) -> None:  # noqa: ARG002 - errors come with the answers
+        (first, *_) = pack
+        if first.staged is not None:
+            self._start_staged(first, first.staged)
+            return
         self._in_transaction().send([made.query for made in pack])
+
+    def _start_staged(self, made: DataQuery, table: StagingTable) -> None:
+        assert self._staging is not None
+        session, where = self._in_transaction(), made.query.where
+        if not self._staging.is_there(table):
+            try:
+                session.run_one(Query(table.create, "creating a temporary table"))
+            except (Halt, Rejected) as error:
+                self._staging.allowed = False
+                raise Transient(f"{error}; without temporary tables from now on", error.code) from None
+            self._staging.made(table)
+        session.copy(
+            Query(table.copy, where), table.types, copied(self._plan(made.writes[0].table), table, made.writes)
+        )
+        session.send([made.query])
 
     def _finish(self, pack: Sequence[DataQuery], *, single: bool) -> int:
         """Read a pack's answers, then look into what found no row."""

@@ -17,6 +17,7 @@ from sinks.value_checks import decimals_form
 from transforms.tables import Column
 
 ArrayEncoder: TypeAlias = Callable[[Sequence[Any]], str]
+ElementsEncoder: TypeAlias = Callable[[Sequence[Any]], list[str]]
 # The elements' texts; None: not all values are of the usual form. NULL is not among them.
 _Fast: TypeAlias = Callable[[Sequence[Any]], list[str] | None]
 
@@ -26,24 +27,30 @@ def array_encoder(column: Column) -> ArrayEncoder:
 
     Raises LookupError for a column of a type that no encoder knows.
     """
+    encode = elements_encoder(column)
+    return lambda values: array_text(encode(values))
+
+
+def elements_encoder(column: Column) -> ElementsEncoder:
+    """The same, but the elements one by one: each is a field of CSV too (`sinks.postgresql_staging`)."""
     encode = text_encoder(column)
     fast = _fast(column, encode)
     if fast is None:
-        return lambda values: array_text(map(encode, values))
+        return lambda values: list(map(encode, values))
 
-    def encode_array(values: Sequence[Any]) -> str:
+    def encode_elements(values: Sequence[Any]) -> list[str]:
         # `None in values` would compare decimals with None, which is slow.
         nulls = type(None) in set(map(type, values))
         present = [value for value in values if value is not None] if nulls else values
         elements = fast(present) if present else []
         if elements is None:
-            return array_text(map(encode, values))
+            return list(map(encode, values))
         if present is not values:
             following = iter(elements)
             elements = ["NULL" if value is None else next(following) for value in values]
-        return array_text(elements)
+        return elements
 
-    return encode_array
+    return encode_elements
 
 
 def _fast(column: Column, encode: Encoder) -> _Fast | None:
@@ -81,14 +88,15 @@ def _texts(limit: int | None, *, padded: bool) -> _Fast:
         if padded and any(value.endswith(" ") for value in values):
             return None
         joined = "".join(values)
-        if '"' in joined or "\\" in joined or "\0" in joined or not _encodable(joined):
+        if '"' in joined or "\\" in joined or "\0" in joined or not is_encodable(joined):
             return None
         return [f'"{value}"' for value in values]
 
     return fast
 
 
-def _encodable(text: str) -> bool:
+def is_encodable(text: str) -> bool:
+    """Whether it holds no lone surrogate."""
     if text.isascii():
         return True
     try:

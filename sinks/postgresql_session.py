@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -126,6 +126,19 @@ class PostgreSQLSession:
                     with self._sorted(query, single=single):
                         answers.append(_answer(cursor))
         return answers
+
+    def copy(self, query: Query, types: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """COPY FROM STDIN in binary, of rows as they are made; the server reads some while others are. Raises what `rows` raises."""
+        self._require_nothing_sent()
+        with (
+            self._sorted(query, single=False),
+            psycopg.RawCursor(self._connection) as cursor,
+            cursor.copy(query.sql.encode()) as copy,
+        ):
+            copy.set_types(types)
+            write = copy.write_row
+            for row in rows:
+                write(row)
 
     def send(self, queries: Sequence[Query]) -> None:
         """Send statements whose parameters are texts, in one round trip; `receive` must be called before anything else is sent.

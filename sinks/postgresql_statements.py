@@ -7,15 +7,17 @@ none) and tells 1.0 from 1.00 and 0 from -0. An update answers the numbers of th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from sinks.contract import Halt, Rejected, RowWrite
-from sinks.postgresql_arrays import ArrayEncoder, array_encoder
+from sinks.postgresql_arrays import ArrayEncoder, ElementsEncoder, elements_encoder
+from sinks.postgresql_binary import copied_column
 from sinks.postgresql_catalog import PostgreSQLColumn, PostgreSQLTable
 from sinks.postgresql_session import Query
-from sinks.postgresql_texts import quote_name
+from sinks.postgresql_staging import StagingTable, are_small, staging_table
+from sinks.postgresql_texts import array_text, quote_name
 from sinks.runs import moves_key, slices
 from transforms.values import ChannelValue, RefusedValueError
 
@@ -27,12 +29,16 @@ Role: TypeAlias = Literal["k", "c"]
 
 @dataclass(frozen=True, slots=True)
 class DataQuery:
-    """A statement, the writes it makes, and for updates and deletes the lookup of what it found no row for."""
+    """A statement, the writes it makes, and for updates and deletes the lookup of what it found no row for.
+
+    `staged`: the writes' values are COPYed into that table first, as `copied` makes them.
+    """
 
     query: Query
     writes: Sequence[RowWrite]
     lookup: Query | None
     answers_rows: bool
+    staged: StagingTable | None = None
 
 
 class TablePlan:
@@ -45,7 +51,7 @@ class TablePlan:
         self.facts = found.facts
         self.deferrable = found.deferrable
         self._columns = found.columns
-        self._encoders: dict[str, ArrayEncoder] = {}
+        self._encoders: dict[str, ElementsEncoder] = {}
         self._shapes: dict[tuple[object, ...], Shape] = {}
 
     def column(self, name: str) -> PostgreSQLColumn:
@@ -55,10 +61,14 @@ class TablePlan:
         return found
 
     def encoder(self, name: str) -> ArrayEncoder:
+        encode = self.elements(name)
+        return lambda values: array_text(encode(values))
+
+    def elements(self, name: str) -> ElementsEncoder:
         encoder = self._encoders.get(name)
         if encoder is None:
             try:
-                encoder = array_encoder(self.column(name).base)
+                encoder = elements_encoder(self.column(name).base)
             except LookupError as error:
                 raise Halt(f"{self.table}: {error.args[0]}", mend="take it out of the mapping") from None
             self._encoders[name] = encoder
@@ -69,13 +79,13 @@ class TablePlan:
         unique = self.facts.unique_besides(())
         return "" in unique or not unique.isdisjoint(update.columns) or moves_key(update)
 
-    def shape(self, write: RowWrite) -> Shape:
-        """The statement for writes like this one."""
+    def shape(self, write: RowWrite, *, staged: bool = False) -> Shape:
+        """The statement for writes like this one. `staged`: out of a temporary table, where their columns allow that."""
         only, fresh = (tuple(column for column, _ in pairs) for pairs in (write.only, write.fresh))
-        name = (write.op, write.key_columns, write.columns, write.deltas, only, _nulls(write), fresh)
+        name = (write.op, write.key_columns, write.columns, write.deltas, only, _nulls(write), fresh, staged)
         shape = self._shapes.get(name)
         if shape is None:
-            shape = self._shapes[name] = _MAKERS[write.op](self, write, only, fresh)
+            shape = self._shapes[name] = _MAKERS[write.op](self, write, only, fresh, staged)
         return shape
 
 
@@ -85,11 +95,12 @@ class Shape:
 
     sql: str
     lookup: str | None
-    encoders: tuple[ArrayEncoder, ...]
+    encoders: tuple[ElementsEncoder, ...]
     takes_key: bool
     takes_values: bool
     where: str
     mend: str = ""
+    staged: StagingTable | None = None
 
 
 def statements(plan: TablePlan, group: Sequence[RowWrite]) -> Iterator[DataQuery]:
@@ -103,6 +114,40 @@ def statements(plan: TablePlan, group: Sequence[RowWrite]) -> Iterator[DataQuery
         return
     for part in slices(len(group)) if first.op != "delete" else _delete_slices(len(group)):
         yield from _statement(plan, shape, group[part])
+
+
+def staged_statement(
+    plan: TablePlan, group: Sequence[RowWrite], take: Callable[[StagingTable], bool]
+) -> DataQuery | None:
+    """The one statement that merges a group out of a temporary table; None where it is not to be written so."""
+    first = group[0]
+    if first.op == "delete" or (first.op == "update" and plan.orders_rows(first)):
+        return None  # keys alone are no dearer as arrays
+    shape = plan.shape(first, staged=True)
+    if shape.staged is None or not are_small(group) or not take(shape.staged):
+        return None
+    lookup = Query(shape.lookup, shape.where) if shape.lookup else None
+    query = Query(shape.sql, shape.where, (), shape.mend)
+    return DataQuery(query, group, lookup, answers_rows=first.op == "update", staged=shape.staged)
+
+
+def copied(plan: TablePlan, table: StagingTable, writes: Sequence[RowWrite]) -> Iterator[tuple[Any, ...]]:
+    """The rows of a staged statement, made in parts. Raises Rejected as `statements` does."""
+    shape = plan.shape(writes[0], staged=True)
+    for part in slices(len(writes)):
+        segment = writes[part]
+        rows = _rows(shape, segment)
+        try:
+            columns = [
+                copied.values(values) for copied, values in zip(table.columns, zip(*rows, strict=True), strict=True)
+            ]
+        except RefusedValueError:
+            for write, row in zip(segment, rows, strict=True):
+                _check(plan, [copied.values for copied in table.columns], write, row)
+            raise
+        if writes[0].op == "update":
+            columns.append(range(part.start + 1, part.start + 1 + len(segment)))
+        yield from zip(*columns, strict=True)
 
 
 def _delete_slices(rows: int) -> Iterator[slice]:
@@ -125,29 +170,47 @@ def _statement(plan: TablePlan, shape: Shape, writes: Sequence[RowWrite]) -> Ite
 
 
 def _arrays(plan: TablePlan, shape: Shape, segment: Sequence[RowWrite]) -> tuple[str, ...]:
-    only = tuple(value for _, value in segment[0].only)  # the same in all writes of a group
-    fresh = tuple(value for _, value in segment[0].fresh)
-    rows: list[tuple[ChannelValue, ...]]
-    if not shape.takes_values:
-        rows = [(*write.key, *only) for write in segment] if only else [write.key for write in segment]
-    elif shape.takes_key:
-        rows = [(*write.key, *only, *write.values) for write in segment]
-    else:
-        rows = [(*write.values, *fresh) for write in segment] if fresh else [write.values for write in segment]
+    rows = _rows(shape, segment)
     try:
-        return tuple([encode(values) for encode, values in zip(shape.encoders, zip(*rows, strict=True), strict=True)])
+        columns = zip(shape.encoders, zip(*rows, strict=True), strict=True)
+        return tuple([array_text(encode(values)) for encode, values in columns])
     except RefusedValueError:
         for write, row in zip(segment, rows, strict=True):
-            _check(plan, shape, write, row)
+            _check(plan, shape.encoders, write, row)
         raise
 
 
-def _check(plan: TablePlan, shape: Shape, write: RowWrite, row: Sequence[ChannelValue]) -> None:
+def _rows(shape: Shape, segment: Sequence[RowWrite]) -> list[tuple[ChannelValue, ...]]:
+    """The values of each write in the order of the shape's encoders."""
+    only = tuple(value for _, value in segment[0].only)  # the same in all writes of a group
+    fresh = tuple(value for _, value in segment[0].fresh)
+    if not shape.takes_values:
+        return [(*write.key, *only) for write in segment] if only else [write.key for write in segment]
+    if shape.takes_key:
+        return [(*write.key, *only, *write.values) for write in segment]
+    return [(*write.values, *fresh) for write in segment] if fresh else [write.values for write in segment]
+
+
+def _check(
+    plan: TablePlan, encoders: Sequence[Callable[[Sequence[Any]], object]], write: RowWrite, row: Sequence[ChannelValue]
+) -> None:
     try:
-        for encode, value in zip(shape.encoders, row, strict=True):
+        for encode, value in zip(encoders, row, strict=True):
             encode((value,))
     except RefusedValueError as error:
         raise Rejected(f"{plan.table}: {error}", ref=write.ref) from None
+
+
+def _read(
+    plan: TablePlan, names: Sequence[tuple[str, str]], *, numbered: bool, staged: bool
+) -> tuple[str, StagingTable | None]:
+    """What a statement reads its rows from, and the temporary table that it is, if it is one."""
+    table = None
+    if staged:
+        columns = [(plan.column(column), alias) for column, alias in names]
+        fields = [(c, a, copied_column(c.base, plan.elements(c.base.name))) for c, a in columns]
+        table = staging_table(plan.name, fields, numbered=numbered)
+    return (table.source if table else _source(plan, names, numbered=numbered)), table
 
 
 def _source(plan: TablePlan, names: Sequence[tuple[str, str]], *, numbered: bool) -> str:
@@ -199,10 +262,11 @@ def _found(keys: Sequence[tuple[str, str]], nulls: frozenset[str]) -> str:
     )
 
 
-def _insert(plan: TablePlan, write: RowWrite, only: tuple[str, ...], fresh: tuple[str, ...]) -> Shape:
+def _insert(plan: TablePlan, write: RowWrite, only: tuple[str, ...], fresh: tuple[str, ...], staged: bool) -> Shape:
     key, own = write.key_columns, write.columns
     columns = (*own, *fresh)
     names = [(column, f"c{number}") for number, column in enumerate(columns)]
+    source, table = _read(plan, names, numbered=False, staged=staged)
     others = [column for column in own if column not in key]
     quoted = ", ".join(map(quote_name, columns))
     if others:
@@ -217,28 +281,35 @@ def _insert(plan: TablePlan, write: RowWrite, only: tuple[str, ...], fresh: tupl
         action = "NOTHING"
     sql = (
         f"INSERT INTO {plan.name} AS t ({quoted}) SELECT {', '.join(alias for _, alias in names)}"
-        f" FROM {_source(plan, names, numbered=False)} ON CONFLICT ({', '.join(map(quote_name, key))}) DO {action}"
+        f" FROM {source} ON CONFLICT ({', '.join(map(quote_name, key))}) DO {action}"
     )
     mend = ""
     if frozenset(key) not in plan.keys:
         mend = f"CREATE UNIQUE INDEX ON {plan.name} ({', '.join(map(quote_name, key))})"
-    encoders = tuple(map(plan.encoder, columns))
+    encoders = tuple(map(plan.elements, columns))
     lookup = None
     if only:  # a row of this key that is somebody else's was not touched, and must not pass for written
         aliases = dict(names)
         met = " AND ".join(f"t.{quote_name(column)} = v.{aliases[column]}" for column in key)
         foreign = " OR ".join(f"t.{quote_name(column)} IS DISTINCT FROM v.{aliases[column]}" for column in only)
-        lookup = f"SELECT 1 FROM {_source(plan, names, numbered=False)} JOIN {plan.name} AS t ON {met} WHERE {foreign} LIMIT 1"
+        lookup = f"SELECT 1 FROM {source} JOIN {plan.name} AS t ON {met} WHERE {foreign} LIMIT 1"
     return Shape(
-        sql, lookup, encoders, takes_key=False, takes_values=True, where=f"insert into {plan.table}", mend=mend
+        sql,
+        lookup,
+        encoders,
+        takes_key=False,
+        takes_values=True,
+        where=f"insert into {plan.table}",
+        mend=mend,
+        staged=table,
     )
 
 
-def _update(plan: TablePlan, write: RowWrite, only: tuple[str, ...], _fresh: tuple[str, ...]) -> Shape:
+def _update(plan: TablePlan, write: RowWrite, only: tuple[str, ...], _fresh: tuple[str, ...], staged: bool) -> Shape:
     key, columns = (*write.key_columns, *only), write.columns
     keys = [(column, f"k{number}") for number, column in enumerate(key)]
     values = [(column, f"c{number}") for number, column in enumerate(columns)]
-    source = _source(plan, [*keys, *values], numbered=True)
+    source, table = _read(plan, [*keys, *values], numbered=True, staged=staged)
     found = _found(keys, _nulls(write))
     changes, old, new, added = [], [], [], []
     for number, (column, alias) in enumerate(values):
@@ -254,14 +325,15 @@ def _update(plan: TablePlan, write: RowWrite, only: tuple[str, ...], _fresh: tup
     return Shape(
         f"UPDATE {plan.name} AS t SET {', '.join(changes)} FROM {source} WHERE {found} AND ({differs}) RETURNING v.n",
         f"SELECT v.n, NOT ({differs}) FROM {source} JOIN {plan.name} AS t ON {found}",
-        tuple(map(plan.encoder, (*key, *columns))),
+        tuple(map(plan.elements, (*key, *columns))),
         takes_key=True,
         takes_values=True,
         where=f"update of {plan.table}",
+        staged=table,
     )
 
 
-def _delete(plan: TablePlan, write: RowWrite, only: tuple[str, ...], _fresh: tuple[str, ...]) -> Shape:
+def _delete(plan: TablePlan, write: RowWrite, only: tuple[str, ...], _fresh: tuple[str, ...], _staged: bool) -> Shape:
     key = (*write.key_columns, *only)
     keys = [(column, f"k{number}") for number, column in enumerate(key)]
     source = _source(plan, keys, numbered=False)
@@ -269,7 +341,7 @@ def _delete(plan: TablePlan, write: RowWrite, only: tuple[str, ...], _fresh: tup
     return Shape(
         f"DELETE FROM {plan.name} AS t USING {source} WHERE {found}",
         f"SELECT 1 FROM {source} JOIN {plan.name} AS t ON {found} LIMIT 1",
-        tuple(map(plan.encoder, key)),
+        tuple(map(plan.elements, key)),
         takes_key=True,
         takes_values=False,
         where=f"delete from {plan.table}",

@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sinks import open_sink
+from sinks import open_sink, postgresql_staging
 from sinks.connections import Address
 from sinks.contract import (
     Fenced,
@@ -43,6 +43,7 @@ from transforms.tables import Engine, Table
 from transforms.values import ABSENT, Unrepresentable
 
 SERVERS: tuple[Engine, ...] = ("mariadb", "mysql", "postgresql")
+STAGED = "postgresql-staged"
 DEPLOYMENT, TARGET = "coffee", "crm"
 
 
@@ -142,9 +143,14 @@ def server_target(request: pytest.FixtureRequest) -> Iterator[Target]:
         sink.close()
 
 
-@pytest.fixture(params=[*SERVERS, "sqlite"])
-def target(request: pytest.FixtureRequest) -> Iterator[Target]:
-    made = Target(request.param, request.getfixturevalue(f"{request.param}_db"))
+@pytest.fixture(params=[*SERVERS, STAGED, "sqlite"])
+def target(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
+    """`STAGED`: PostgreSQL that takes every group of rows by COPY and a temporary table."""
+    engine = request.param
+    if engine == STAGED:
+        engine = "postgresql"
+        monkeypatch.setattr(postgresql_staging, "STAGED_ROWS", 1)
+    made = Target(engine, request.getfixturevalue(f"{engine}_db"))
     yield made
     for sink in made.opened:
         sink.close()
@@ -158,8 +164,12 @@ def mysql_target(request: pytest.FixtureRequest) -> Iterator[Target]:
         sink.close()
 
 
-@pytest.fixture
-def postgresql_target(postgresql_db: PostgreSQLDatabase) -> Iterator[Target]:
+@pytest.fixture(params=["postgresql", STAGED])
+def postgresql_target(
+    request: pytest.FixtureRequest, postgresql_db: PostgreSQLDatabase, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Target]:
+    if request.param == STAGED:
+        monkeypatch.setattr(postgresql_staging, "STAGED_ROWS", 1)
     made = Target("postgresql", postgresql_db)
     yield made
     for sink in made.opened:
@@ -555,12 +565,168 @@ def test_postgresql_writes_nothing_that_changes_nothing(postgresql_target: Targe
         version = target.execute("SELECT xmin::text, ctid::text FROM wide")
 
 
+def temporary_tables(target: Target) -> list[tuple[Any, ...]]:
+    return target.execute("SELECT relname FROM pg_class WHERE relpersistence = 't' AND relkind = 'r'")
+
+
+@pytest.fixture
+def staged(postgresql_db: PostgreSQLDatabase, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
+    """PostgreSQL, with groups of three rows and more by COPY."""
+    monkeypatch.setattr(postgresql_staging, "STAGED_ROWS", 3)
+    made = Target("postgresql", postgresql_db)
+    yield made
+    for sink in made.opened:
+        sink.close()
+
+
+def test_a_large_group_goes_by_a_temporary_table_which_is_made_once(staged: Target) -> None:
+    table = items(staged)
+    sink, lease = staged.ready()
+    lease.apply([insert(table, id=n, name="a", quantity=n) for n in (1, 2)])
+    assert temporary_tables(staged) == []
+    header, _ = lease.begin()
+    sink.write([insert(table, id=n, name="b", quantity=n) for n in range(5)])
+    sink.rollback()
+    assert temporary_tables(staged) == []
+    for name in "cde":
+        header, _ = lease.begin()
+        assert sink.write([insert(table, id=n, name=name, quantity=n) for n in range(5)]) == 5
+        assert (
+            sink.write([insert(table, id=n, name=name, quantity=n) for n in range(4, 9)]) == 4
+        )  # the table holds rows
+        assert sink.write([update(table, n, quantity=-1) for n in range(3)]) == 3
+        lease.commit(header)
+        assert [row[1] for row in rows(staged)] == [name] * 9
+        assert len(temporary_tables(staged)) == 2
+    assert lease.apply([delete(table, n) for n in range(20)]) == 9
+    assert len(temporary_tables(staged)) == 2  # deletes need none
+
+
+def test_a_session_makes_only_so_many_temporary_tables(staged: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgresql_staging, "MOST_TABLES", 1)
+    table = items(staged)
+    _, lease = staged.ready()
+    lease.apply([insert(table, id=n, name="a", quantity=n) for n in range(5)])
+    lease.apply([update(table, n, quantity=7) for n in range(5)])
+    assert {row[2] for row in rows(staged)} == {7}
+    assert len(temporary_tables(staged)) == 1
+
+
+def test_an_account_that_may_not_create_temporary_tables_writes_all_the_same(staged: Target) -> None:
+    table = items(staged)
+    user, password = "writer_" + secrets.token_hex(4), secrets.token_hex(8)
+    staged.ready()
+    staged.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{password}'")
+    staged.execute(f"REVOKE TEMPORARY ON DATABASE {staged.database.name} FROM PUBLIC")
+    staged.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {user}")
+    sink = open_sink(staged.address(user=user, password=password), SinkOptions())
+    staged.opened.append(sink)
+    sink.connect()
+    lease = Lease(sink, sink.take_over(DEPLOYMENT, TARGET))
+    assert lease.apply([insert(table, id=n, name="a", quantity=n) for n in range(5)]) == 5
+    assert temporary_tables(staged) == []
+    sink.close()
+    staged.execute(f"DROP OWNED BY {user}")
+    staged.execute(f"DROP ROLE {user}")
+
+
+def test_a_database_that_refuses_to_create_a_temporary_table_is_written_without(staged: Target) -> None:
+    table = items(staged)
+    sink, lease = staged.ready()
+    staged.execute(
+        "CREATE FUNCTION no_ddl() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no DDL here'; END $$"
+    )
+    staged.execute("CREATE EVENT TRIGGER no_ddl ON ddl_command_start EXECUTE FUNCTION no_ddl()")
+    writes = [insert(table, id=n, name="a", quantity=n) for n in range(5)]
+    lease.begin()
+    with pytest.raises(Transient, match="without temporary tables"):
+        sink.write(writes)
+    sink.rollback()
+    assert lease.apply(writes) == 5
+    staged.execute("DROP EVENT TRIGGER no_ddl")
+
+
+def test_no_log_shows_a_temporary_table(staged: Target) -> None:
+    table = items(staged)
+    _, lease = staged.ready()
+    slot = "datong_test_" + secrets.token_hex(4)
+    staged.execute("CREATE PUBLICATION everything FOR ALL TABLES")
+    staged.execute(f"SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')")
+    try:
+        for name in "ab":
+            lease.apply([insert(table, id=n, name=name, quantity=n) for n in range(5)])
+        assert len(temporary_tables(staged)) == 1
+        changes = staged.execute(
+            f"SELECT data FROM pg_logical_slot_get_binary_changes('{slot}', NULL, NULL, 'proto_version', '1', 'publication_names', 'everything')"
+        )
+    finally:
+        staged.execute(f"SELECT pg_drop_replication_slot('{slot}')")
+    seen = [bytes(data) for (data,) in changes]
+    assert [one[:1] for one in seen if one[:1] != b"R"] == [
+        b"B",
+        b"I",
+        *[b"I"] * 5,
+        b"C",
+        b"B",
+        b"U",
+        *[b"U"] * 5,
+        b"C",
+    ]
+    described = {one[5:].split(b"\0")[1] for one in seen if one[:1] == b"R"}
+    assert described == {b"items", b"datong_progress"}
+
+
+def test_rows_of_large_values_are_not_staged(staged: Target) -> None:
+    staged.execute("CREATE TABLE pages (id int PRIMARY KEY, body text)")
+    table = staged.table("pages")
+    _, lease = staged.ready()
+    lease.apply([insert(table, id=n, body="x" * 10_000) for n in range(5)])
+    assert temporary_tables(staged) == []
+    lease.apply([update(table, n, body="y" * 100) for n in range(5)])
+    assert len(temporary_tables(staged)) == 1
+
+
+def test_what_a_staged_column_cannot_hold_is_refused_with_its_ref(staged: Target) -> None:
+    staged.execute("CREATE TYPE mood AS ENUM ('a', 'b')")
+    staged.execute("CREATE DOMAIN small_amount AS numeric(10,2) CHECK (VALUE > 0)")
+    sink, lease = staged.ready()
+    for number, (kind, values) in enumerate(UNFIT_POSTGRESQL):
+        staged.execute(f"CREATE TABLE v{number} (id int PRIMARY KEY, v {kind})")
+        table = staged.table(f"v{number}")
+        for value in values:
+            lease.begin()
+            with pytest.raises(Rejected) as refused:
+                sink.write([insert(table, n, id=n, v=None if n < 4 else value) for n in range(5)])
+            by_server = refused.value.code != ""  # which names no row
+            assert refused.value.ref == (None if by_server else 4), (kind, refused.value)
+            assert by_server or kind not in ("json", "jsonb", "small_amount")
+            sink.rollback()
+        assert rows(staged, f"v{number}") == []
+
+
+def test_the_owner_of_a_type_may_drop_it_while_we_have_staged_its_values(staged: Target) -> None:
+    staged.execute("CREATE TYPE mood AS ENUM ('a', 'b')")
+    staged.execute("CREATE TABLE moods (id int PRIMARY KEY, m mood, ms mood[], ns int[], r int4range, b bit(3))")
+    _, lease = staged.ready()
+    table = staged.table("moods")
+    lease.apply([insert(table, id=n, m="b", ms='["a",null]', ns="[[1,2],[3,4]]", r="[1,5)", b="101") for n in range(5)])
+    lease.apply([update(table, n, m="a", ms=None, b="111") for n in range(4)])
+    assert len(temporary_tables(staged)) == 2
+    seen = staged.execute("SELECT DISTINCT m::text, ms::text, ns::text, r::text, b::text FROM moods ORDER BY 1")
+    assert seen == [("a", None, "{{1,2},{3,4}}", "[1,5)", "111"), ("b", "{a,NULL}", "{{1,2},{3,4}}", "[1,5)", "101")]
+    staged.execute("DROP TABLE moods")
+    staged.execute("DROP TYPE mood")
+
+
 def test_absent_and_unrepresentable_values_are_never_written(target: Target) -> None:
     table = items(target)
     _, lease = target.ready()
     lease.begin()
     with pytest.raises(TypeError, match="ABSENT"):
         lease.sink.write([insert(table, id=1, name=ABSENT, quantity=1)])
+    lease.sink.rollback()
+    lease.sink.connect()
+    lease.begin()
     with pytest.raises(Rejected, match="infinity") as caught:
         lease.sink.write([insert(table, 4, id=1, name="a", quantity=Unrepresentable("infinity"))])
     assert caught.value.ref == 4

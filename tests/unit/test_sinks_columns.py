@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from sinks.mysql_literals import literal_encoder
 from sinks.mysql_rows import ColumnWriter, rows_text
-from sinks.postgresql_arrays import array_encoder
+from sinks.postgresql_arrays import array_encoder, elements_encoder
+from sinks.postgresql_binary import copied_column
 from sinks.postgresql_texts import array_text, text_encoder
 from transforms.tables import Column, ColumnType
 from transforms.values import RefusedValueError, Unrepresentable
@@ -78,6 +79,40 @@ def test_an_array_holds_each_element_as_it_would_be_alone(column, value, data):
     else:
         written = array_encoder(column)(values)
         assert written.replace("nan", "NaN").replace("+00:00", "+00") == expected  # two spellings of one value
+
+
+@pytest.mark.parametrize(("column", "value"), columns(POSTGRESQL))
+@settings(max_examples=60)
+@given(st.data())
+def test_a_copied_column_refuses_what_an_array_refuses_and_bends_nothing(column, value, data):
+    values = values_of(value, data)
+    copied = copied_column(column, elements_encoder(column))
+    try:
+        elements = list(map(text_encoder(column), values))
+    except RefusedValueError:
+        with pytest.raises(RefusedValueError):
+            copied.values(values)
+        return
+    made = copied.values(values)
+    if copied.type != "text" or column.type.name in ("text", "varchar", "bpchar"):
+        assert made is values
+        return
+    for text, element in zip(made, elements, strict=True):
+        if text is None or element[0] != '"':
+            assert (text or "NULL").replace("nan", "NaN") == element
+        else:
+            assert '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' == element
+
+
+@pytest.mark.parametrize(("name", "bits"), [("int2", 16), ("int4", 32), ("int8", 64)])
+def test_a_copied_integer_out_of_range_is_refused(name, bits):
+    column = Column("c", ColumnType("postgresql", name))
+    copied = copied_column(column, elements_encoder(column))
+    ends = [-(2 ** (bits - 1)), None, 2 ** (bits - 1) - 1]
+    assert copied.values(ends) is ends
+    for beyond in (-(2 ** (bits - 1)) - 1, 2 ** (bits - 1)):
+        with pytest.raises(RefusedValueError, match="range"):
+            copied.values([0, beyond])
 
 
 @pytest.mark.parametrize(("column", "value"), columns(MYSQL))

@@ -1,0 +1,122 @@
+"""Whole columns of values for COPY in binary: checked here, packed by psycopg's C code. Guards I6 and the target's speed.
+
+What the server's own types of a fixed form need is their binary form: to read a timestamp's text costs the server and us several times as
+much. All others travel as text and are cast, with the text that `sinks.postgresql_texts` makes, which also says what is refused and why.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from sinks.postgresql_arrays import ElementsEncoder, is_encodable
+from sinks.value_checks import refuse
+from transforms.tables import Column
+
+_Values: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
+# Whether values, of which none is None, are surely exact in this column. Of others the text encoder decides.
+_Check: TypeAlias = Callable[[Sequence[Any]], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedColumn:
+    """`type` is what travels; `values` answers it for a whole column, or raises RefusedValueError. `is_cast`: text, to be cast."""
+
+    type: str
+    values: _Values
+    is_cast: bool
+
+
+def copied_column(column: Column, encode: ElementsEncoder) -> CopiedColumn:
+    """How a column (of a domain: of its base type) is copied; `encode` makes its array elements."""
+    kind = column.type
+    name = kind.name if kind.kind == "base" else ""
+    if name in ("text", "varchar", "bpchar"):
+        return CopiedColumn(
+            "text", _native(_texts(kind.length, padded=name == "bpchar"), encode), is_cast=name != "text"
+        )
+    if name in _INTEGER_BITS:
+        return CopiedColumn(name, _integers(column, _INTEGER_BITS[name], encode), is_cast=False)
+    if name in ("timestamp", "timestamptz"):
+        zone = dt.UTC if name == "timestamptz" else None
+        digits = 6 if kind.scale is None else kind.scale
+        return CopiedColumn(name, _native(_timestamps(zone, digits), encode), is_cast=False)
+    if name in _CLASSES:
+        return CopiedColumn(name, _native(_all_are(_CLASSES[name]), encode), is_cast=False)
+    if name == "numeric":  # psycopg's C code takes three times as long to pack one as Python to write its digits
+        return CopiedColumn("text", lambda values: [None if e == "NULL" else e for e in encode(values)], is_cast=True)
+    return CopiedColumn("text", lambda values: list(map(_plain, encode(values))), is_cast=True)
+
+
+def _plain(element: str) -> str | None:
+    """An array's element as the text that it stands for."""
+    if element[0] != '"':
+        return None if element == "NULL" else element
+    inner = element[1:-1]
+    if "\\" not in inner:
+        return inner
+    return "\\".join(part.replace('\\"', '"') for part in inner.split("\\\\"))
+
+
+def _native(check: _Check, encode: ElementsEncoder) -> _Values:
+    def values_of(values: Sequence[Any]) -> Sequence[Any]:
+        present = [value for value in values if value is not None] if type(None) in set(map(type, values)) else values
+        if present and not check(present):
+            encode(values)
+        return values
+
+    return values_of
+
+
+def _integers(column: Column, bits: int, encode: ElementsEncoder) -> _Values:
+    """The driver packs the lowest bytes of any number: the range is checked here."""
+    most = 1 << (bits - 1)
+    only_integers = {int}
+
+    def values_of(values: Sequence[Any]) -> Sequence[Any]:
+        present = values
+        if set(map(type, values)) != only_integers:
+            encode(values)
+            present = [value for value in values if value is not None]
+        if present and not (-most <= min(present) and max(present) < most):
+            refuse(column, "out of range")
+        return values
+
+    return values_of
+
+
+def _all_are(python_class: type) -> _Check:
+    return lambda values: set(map(type, values)) == {python_class}
+
+
+def _texts(limit: int | None, *, padded: bool) -> _Check:
+    all_are_texts = _all_are(str)
+
+    def check(values: Sequence[Any]) -> bool:
+        if not all_are_texts(values) or (limit is not None and max(map(len, values)) > limit):
+            return False
+        if padded and any(value.endswith(" ") for value in values):
+            return False
+        joined = "".join(values)
+        return "\0" not in joined and is_encodable(joined)
+
+    return check
+
+
+def _timestamps(zone: dt.tzinfo | None, digits: int) -> _Check:
+    unit = 10 ** (6 - digits)
+    all_are_datetimes = _all_are(dt.datetime)
+
+    def check(values: Sequence[Any]) -> bool:
+        if not all_are_datetimes(values) or {value.tzinfo for value in values} != {zone}:
+            return False
+        return unit == 1 or not any(value.microsecond % unit for value in values)
+
+    return check
+
+
+_INTEGER_BITS: Final = {"int2": 16, "int4": 32, "int8": 64}
+_CLASSES: Final = {"float8": float, "bool": bool, "bytea": bytes, "date": dt.date, "uuid": uuid.UUID}
