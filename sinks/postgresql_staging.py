@@ -1,4 +1,4 @@
-"""Many rows of one shape by way of a temporary table: COPY takes them in, one statement merges them. Guards I6 and the target's speed.
+"""Many inserts of one shape by way of a temporary table: COPY takes them in, one statement merges them. Guards I6 and the target's speed.
 
 COPY reads a value once, where `unnest` reads an array, keeps its elements apart and puts them together again: from some thousand rows on that
 is cheaper for the server. The table is made once a session and emptied by every COMMIT; no log shows its rows.
@@ -37,27 +37,22 @@ class StagingTable:
     columns: tuple[CopiedColumn, ...]
 
 
-def staging_table(
-    of: str, names: Sequence[tuple[PostgreSQLColumn, str, CopiedColumn]], *, numbered: bool
-) -> StagingTable | None:
+def staging_table(of: str, names: Sequence[tuple[PostgreSQLColumn, str, CopiedColumn]]) -> StagingTable | None:
     """The temporary table for rows of table `of` with these columns, as they are called in the source; None: not to be staged."""
     if any(column.column.type.kind == "domain" for column, _, _ in names):
         return None
-    numbers = ["n"] if numbered else []
-    types = (*(copied.type for *_, copied in names), *("int4" for _ in numbers))
-    aliases = [*(alias for _, alias, _ in names), *numbers]
-    definition = ", ".join(f"{alias} {kind}" for alias, kind in zip(aliases, types, strict=True))
+    definition = ", ".join(f"{alias} {copied.type}" for _, alias, copied in names)
     name = f"pg_temp.datong_{hashlib.sha256(f'{of} {definition}'.encode()).hexdigest()[:24]}"
     source = f"{name} AS v"
     if any(copied.is_cast for *_, copied in names):
         cast = [f"{a}::{column.bare_type} AS {a}" if copied.is_cast else a for column, a, copied in names]
-        source = f"(SELECT {', '.join([*cast, *numbers])} FROM {name}) AS v"
+        source = f"(SELECT {', '.join(cast)} FROM {name}) AS v"
     return StagingTable(
         name,
         f"CREATE TEMPORARY TABLE IF NOT EXISTS {name} ({definition}) ON COMMIT DELETE ROWS",
         f"COPY {name} FROM STDIN (FORMAT binary)",
         source,
-        types,
+        tuple(copied.type for *_, copied in names),
         tuple(copied for *_, copied in names),
     )
 

@@ -121,14 +121,14 @@ def staged_statement(
 ) -> DataQuery | None:
     """The one statement that merges a group out of a temporary table; None where it is not to be written so."""
     first = group[0]
-    if first.op == "delete" or (first.op == "update" and plan.orders_rows(first)):
-        return None  # keys alone are no dearer as arrays
+    if first.op != "insert":
+        return None  # a few columns are no dearer as arrays
     shape = plan.shape(first, staged=True)
     if shape.staged is None or not are_small(group) or not take(shape.staged):
         return None
     lookup = Query(shape.lookup, shape.where) if shape.lookup else None
     query = Query(shape.sql, shape.where, (), shape.mend)
-    return DataQuery(query, group, lookup, answers_rows=first.op == "update", staged=shape.staged)
+    return DataQuery(query, group, lookup, answers_rows=False, staged=shape.staged)
 
 
 def copied(plan: TablePlan, table: StagingTable, writes: Sequence[RowWrite]) -> Iterator[tuple[Any, ...]]:
@@ -145,8 +145,6 @@ def copied(plan: TablePlan, table: StagingTable, writes: Sequence[RowWrite]) -> 
             for write, row in zip(segment, rows, strict=True):
                 _check(plan, [copied.values for copied in table.columns], write, row)
             raise
-        if writes[0].op == "update":
-            columns.append(range(part.start + 1, part.start + 1 + len(segment)))
         yield from zip(*columns, strict=True)
 
 
@@ -201,16 +199,14 @@ def _check(
         raise Rejected(f"{plan.table}: {error}", ref=write.ref) from None
 
 
-def _read(
-    plan: TablePlan, names: Sequence[tuple[str, str]], *, numbered: bool, staged: bool
-) -> tuple[str, StagingTable | None]:
+def _read(plan: TablePlan, names: Sequence[tuple[str, str]], *, staged: bool) -> tuple[str, StagingTable | None]:
     """What a statement reads its rows from, and the temporary table that it is, if it is one."""
     table = None
     if staged:
         columns = [(plan.column(column), alias) for column, alias in names]
         fields = [(c, a, copied_column(c.base, plan.elements(c.base.name))) for c, a in columns]
-        table = staging_table(plan.name, fields, numbered=numbered)
-    return (table.source if table else _source(plan, names, numbered=numbered)), table
+        table = staging_table(plan.name, fields)
+    return (table.source if table else _source(plan, names, numbered=False)), table
 
 
 def _source(plan: TablePlan, names: Sequence[tuple[str, str]], *, numbered: bool) -> str:
@@ -266,7 +262,7 @@ def _insert(plan: TablePlan, write: RowWrite, only: tuple[str, ...], fresh: tupl
     key, own = write.key_columns, write.columns
     columns = (*own, *fresh)
     names = [(column, f"c{number}") for number, column in enumerate(columns)]
-    source, table = _read(plan, names, numbered=False, staged=staged)
+    source, table = _read(plan, names, staged=staged)
     others = [column for column in own if column not in key]
     quoted = ", ".join(map(quote_name, columns))
     if others:
@@ -305,11 +301,11 @@ def _insert(plan: TablePlan, write: RowWrite, only: tuple[str, ...], fresh: tupl
     )
 
 
-def _update(plan: TablePlan, write: RowWrite, only: tuple[str, ...], _fresh: tuple[str, ...], staged: bool) -> Shape:
+def _update(plan: TablePlan, write: RowWrite, only: tuple[str, ...], _fresh: tuple[str, ...], _staged: bool) -> Shape:
     key, columns = (*write.key_columns, *only), write.columns
     keys = [(column, f"k{number}") for number, column in enumerate(key)]
     values = [(column, f"c{number}") for number, column in enumerate(columns)]
-    source, table = _read(plan, [*keys, *values], numbered=True, staged=staged)
+    source = _source(plan, [*keys, *values], numbered=True)
     found = _found(keys, _nulls(write))
     changes, old, new, added = [], [], [], []
     for number, (column, alias) in enumerate(values):
@@ -329,7 +325,6 @@ def _update(plan: TablePlan, write: RowWrite, only: tuple[str, ...], _fresh: tup
         takes_key=True,
         takes_values=True,
         where=f"update of {plan.table}",
-        staged=table,
     )
 
 
