@@ -27,8 +27,10 @@ from pydantic import (
 
 from config.values import (
     DatabaseUrl,
+    Scalar,
     Seconds,
     Size,
+    TransformStep,
     parse_database_url,
     parse_redis_url,
     parse_store_url,
@@ -37,22 +39,6 @@ from config.values import (
 from transforms.specs import Direction, EntitySpec, FieldTypeName, IdentifierKind, MappingSpec
 from transforms.tables import Engine
 
-
-def _plain_value(written: object) -> object:
-    if written is None or isinstance(written, bool | int | float | str):
-        return written
-    raise ValueError("must be a plain value: a text, a number, true, false or null")
-
-
-def _step(written: object) -> object:
-    one = isinstance(written, dict) and len(written) == 1 and isinstance(next(iter(written)), str)
-    if one or isinstance(written, str):
-        return written
-    raise ValueError("each transform is a name, or one name with its parameter ({suffix: 元})")
-
-
-Scalar = Annotated[bool | int | float | str | None, BeforeValidator(_plain_value)]
-TransformStep = Annotated[str | dict[str, Any], BeforeValidator(_step)]
 ServiceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 EntityName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 FieldName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]

@@ -45,8 +45,23 @@ def parse_seconds(written: object) -> float:
     return float(match[1]) * _SECOND_UNITS[match[2] or ""]
 
 
+def _plain_value(written: object) -> object:
+    if written is None or isinstance(written, bool | int | float | str):
+        return written
+    raise ValueError("must be a plain value: a text, a number, true, false or null")
+
+
+def _step(written: object) -> object:
+    one = isinstance(written, dict) and len(written) == 1 and isinstance(next(iter(written)), str)
+    if one or isinstance(written, str):
+        return written
+    raise ValueError("each transform is a name, or one name with its parameter ({suffix: 元})")
+
+
 Size = Annotated[int, BeforeValidator(parse_size)]
 Seconds = Annotated[float, BeforeValidator(parse_seconds)]
+Scalar = Annotated[bool | int | float | str | None, BeforeValidator(_plain_value)]
+TransformStep = Annotated[str | dict[str, Any], BeforeValidator(_step)]
 
 
 @dataclass(frozen=True, slots=True)

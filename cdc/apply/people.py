@@ -16,8 +16,16 @@ from msgspec import structs
 from cdc.apply.encoding import Encoder
 from cdc.apply.moving import Followed, Moving
 from cdc.apply.people_matching import Matching, local_key, values_of
-from cdc.apply.people_plan import FORGOTTEN, MISSING_PERSON, MISSING_REFERENCE, OLD_KEY, PeoplePlan, Planner, Work
-from cdc.apply.people_plan import names_a_person as _names_a_person
+from cdc.apply.people_plan import (
+    FORGOTTEN,
+    MISSING_PERSON,
+    MISSING_REFERENCE,
+    OLD_KEY,
+    PeoplePlan,
+    Planner,
+    Work,
+    names_a_person,
+)
 from cdc.errors import HaltError
 from cdc.identity.directory import Directory, MadeLink, pack_local
 from cdc.identity.registry import unpack_local
@@ -89,7 +97,7 @@ class People:
         """One by one, in order, by what the hub store says now; answer what could not be written."""
         self._begin()
         work = [plan.work[at] for at in places]
-        named = {c.key[0] for layout, c in work if self._planner.concern(layout).is_person and _names_a_person(c)}
+        named = {c.key[0] for layout, c in work if self._planner.concern(layout).is_person and names_a_person(c)}
         self._directory.forget({*named, *(p for layout, c in work for p in self._planner.referred(layout, c))})
         now = self._planner.look_up(plan.work)
         rejections: list[Rejection] = []
@@ -356,7 +364,7 @@ class People:
     def _write_one(self, plan: PeoplePlan, at: int) -> Rejection | None:
         layout, change = plan.work[at]
         is_person = self._planner.concern(layout).is_person
-        if is_person and not _names_a_person(change):
+        if is_person and not names_a_person(change):
             return Rejection(at, "refused", OLD_KEY.format(layout.entity), "")
         if is_person and change.key[0] in plan.forgotten:
             return None

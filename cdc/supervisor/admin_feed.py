@@ -7,22 +7,20 @@ is one clear line, and stays open while the process is replaced. Feeding never b
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import socket
 import subprocess
-import sys
 import time
 from typing import Final
 
 import structlog
 
-from cdc.child import PARENT_VARIABLE
 from cdc.errors import DatongError
 from cdc.supervisor.plan import Decision, Life
 from cdc.supervisor.settings import AdminSettings
 from cdc.supervisor.snapshot import ENCODER, Snapshot
+from cdc.supervisor.spawning import spawn
 
 _HANG_SECONDS: Final = 10.0
 _STOP_SECONDS: Final = 2.0
@@ -90,13 +88,7 @@ class AdminFeed:
         descriptors = (self._listener.fileno(), theirs.fileno())
         with theirs:
             try:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "cdc.admin", *map(str, descriptors)],
-                    pass_fds=descriptors,
-                    stdin=subprocess.DEVNULL,
-                    process_group=0,
-                    env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
-                )
+                self._process = spawn("cdc.admin", [*map(str, descriptors)], descriptors)
             except OSError as error:
                 ours.close()
                 self._life = self._life.could_not_start(str(error), now, random.random())  # noqa: S311 - jitter

@@ -20,11 +20,11 @@ from typing import Final
 import msgspec
 import structlog
 
-from cdc.child import PARENT_VARIABLE
+from cdc.supervisor.spawning import spawn
 
 _PR_SET_CHILD_SUBREAPER: Final = 36  # prctl(2)
 _IMPORT_SECONDS: Final = 20.0  # as long as roles wait for its imports
-_ANSWER_SECONDS: Final = 2.0
+_ANSWER_SECONDS: Final = 5.0  # a machine under load needs tens of milliseconds; longer is a server that hangs
 
 log = structlog.get_logger("datong.supervisor")
 
@@ -56,21 +56,18 @@ class ForkServer:
         self._socket: socket.socket | None = None
         self._ready = False
         self._asked_at = 0.0
-        if sys.platform == "linux" and ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0:
-            self._start()
+        # What it forks becomes this process's child only where that is so.
+        self._possible = sys.platform == "linux" and ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+        self._start()
 
     def _start(self) -> None:
+        if not self._possible:
+            return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         with theirs:
             try:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "cdc.fork_server", str(theirs.fileno())],
-                    pass_fds=(theirs.fileno(),),
-                    stdin=subprocess.DEVNULL,
-                    process_group=0,
-                    env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
-                )
+                self._process = spawn("cdc.fork_server", [str(theirs.fileno())], [theirs.fileno()])
             except OSError as error:
                 ours.close()
                 log.warning("fork_server.gone", reason=str(error))
@@ -94,6 +91,8 @@ class ForkServer:
 
     def fork(self, words: Sequence[str], report: int) -> ForkedChild | None:
         """A role with these words, reporting on a descriptor of ours; None: it has to be started otherwise."""
+        if self._socket is None:
+            self._start()
         if self._socket is None or self.importing() or not self._ready:
             return None
         try:

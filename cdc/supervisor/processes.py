@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,10 +14,10 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
-from cdc.child import PARENT_VARIABLE
 from cdc.facts import DECODER, RoleFacts
 from cdc.health import RoleKey
 from cdc.supervisor.forking import ForkServer
+from cdc.supervisor.spawning import spawn
 
 RoleWords: TypeAlias = Callable[[RoleKey], Sequence[str]]  # the arguments of a role's program, but for --report-fd
 
@@ -104,13 +102,7 @@ class RolePrograms:
         """Nothing is kept."""
 
     def _spawn(self, key: RoleKey, report: int) -> Child:
-        return subprocess.Popen(
-            [sys.executable, "-m", self._module, *self._words_of(key), "--report-fd", str(report)],
-            pass_fds=(report,),
-            stdin=subprocess.DEVNULL,
-            process_group=0,
-            env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
-        )
+        return spawn(self._module, [*self._words_of(key), "--report-fd", str(report)], [report])
 
 
 class RoleForks(RolePrograms):

@@ -1,5 +1,6 @@
 """Roles are forked from a process that has imported what they need; without it they start as programs of their own."""
 
+import ctypes
 import os
 import signal
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cdc.demo.command_lines import command_line
+from cdc.supervisor.forking import ForkServer
 from tests.waiting import await_that
 
 
@@ -80,3 +82,31 @@ def test_a_service_that_is_told_to_stop_leaves_no_process(world):
     pids = world.role_pids()
     assert world.stop() == 0
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.fixture
+def server():
+    made = ForkServer()
+    yield made
+    made.close()
+    ctypes.CDLL(None).prctl(36, 0, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: what it made of this process
+
+
+def test_a_fork_server_that_ended_while_it_imported_is_replaced_for_the_next_role(server):
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+
+    def started():  # a process that was just started has no command line yet
+        return [pid for pid in map(int, children.read_text().split()) if "cdc.fork_server" in command_line(pid)]
+
+    (pid,) = await_that(started, message="the fork server")
+    os.kill(pid, signal.SIGKILL)
+    await_that(lambda: not server.importing(), message="it is noticed")
+
+    reading, writing = os.pipe()
+    try:
+        child = await_that(lambda: server.fork(["--help"], writing), message="a role is forked again")
+        await_that(lambda: child.poll() is not None)
+        assert child.poll() == 0
+    finally:
+        os.close(reading)
+        os.close(writing)
