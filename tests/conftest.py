@@ -17,6 +17,7 @@ from tests.servers import (
     sqlite_db,
     tcp_proxy,
 )
+from tests.shops import shop, shops
 from tests.worlds import ab, abc, make_world, mixed
 
 __all__ = [
@@ -35,6 +36,8 @@ __all__ = [
     "postgresql_db",
     "redis_db",
     "redis_server",
+    "shop",
+    "shops",
     "sqlite_db",
     "tcp_proxy",
 ]

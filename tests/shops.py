@@ -10,6 +10,8 @@ from contextlib import redirect_stderr, redirect_stdout
 from unittest.mock import patch
 from urllib.parse import urlencode
 
+import pytest
+
 from cdc.cli import main
 from tests.waiting import await_that
 
@@ -160,3 +162,19 @@ class Shop:
 
     def parked(self):
         return {name: self.world.role(name, "apply")["parked"] for name in self.world.channels}
+
+
+@pytest.fixture
+def shop(make_world):
+    """Two channels, started."""
+    made = Shop(make_world("mariadb_db", "postgresql_db", table=False))
+    made.world.start()
+    return made
+
+
+@pytest.fixture
+def shops(make_world):
+    """Three channels, started."""
+    made = Shop(make_world("mysql_db", "postgresql_db", "mariadb_db", table=False))
+    made.world.start()
+    return made

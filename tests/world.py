@@ -162,7 +162,7 @@ class World:
         if ready:
             self.await_ready()
 
-    def await_ready(self, timeout: float = 60) -> None:
+    def await_ready(self, timeout: float = 90) -> None:
         await_that(
             lambda: self.readiness()[0] == 200,
             timeout=timeout,

@@ -42,8 +42,7 @@ def test_a_hub_store_in_postgresql_that_is_killed_twice_makes_nobody_twice(
         world = World(tmp_path, redis_db, {"a": mariadb_db, "b": postgresql_db})
         try:
             shop = Shop(world, store={"url": database.url()})
-            world.start(ready=False)
-            world.await_ready(90)
+            world.start()
             buy(shop, "a", range(20))
             hub.kill()
             buy(shop, "a", range(20, 40))
@@ -66,8 +65,7 @@ def test_a_hub_store_in_postgresql_that_is_killed_twice_makes_nobody_twice(
 def test_a_hub_store_in_sqlite_that_is_locked_for_a_while_loses_nobody(make_world):
     world = make_world("mariadb_db", "postgresql_db", table=False)
     shop = Shop(world)
-    world.start(ready=False)
-    world.await_ready(90)
+    world.start()
     buy(shop, "a", range(5))
     with closing(sqlite3.connect(world.folder / "store.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

@@ -8,22 +8,6 @@ from tests.shops import Shop, tables
 from tests.waiting import await_that
 
 
-@pytest.fixture
-def shop(make_world):
-    made = Shop(make_world("mariadb_db", "postgresql_db", table=False))
-    made.world.start(ready=False)
-    made.world.await_ready(90)
-    return made
-
-
-@pytest.fixture
-def shops(make_world):
-    made = Shop(make_world("mysql_db", "postgresql_db", "mariadb_db", table=False))
-    made.world.start(ready=False)
-    made.world.await_ready(90)
-    return made
-
-
 def test_a_member_and_an_order_follow_each_other_under_each_channel_s_own_keys(shops):
     """All in one transaction at the source; the keys differ in every channel."""
     with shops["a"].transaction() as cursor:
@@ -80,8 +64,7 @@ def test_the_same_local_ids_in_two_channels_are_different_people(make_world):
         shop[name].execute("DROP TABLE members")
         shop[name].execute("DROP TABLE orders")
         tables(shop[name], 1)
-    shop.world.start(ready=False)
-    shop.world.await_ready(90)
+    shop.world.start()
     with shop["a"].transaction() as one, shop["b"].transaction() as other:
         one.execute("INSERT INTO members (mobile, nick) VALUES ('13800000001', 'ann')")
         other.execute("INSERT INTO members (mobile, nick) VALUES ('13800000002', 'bob')")
@@ -95,8 +78,7 @@ def test_what_refers_to_somebody_unknown_waits_and_a_merge_moves_it_and_an_undo_
     """One world for several steps: starting one takes longer than all of them."""
     shop = Shop(make_world("mariadb_db", "postgresql_db", table=False))
     old = shop.member("a", mobile="13800000009", nick="old")  # there before the service: nobody has told the others
-    shop.world.start(ready=False)
-    shop.world.await_ready(90)
+    shop.world.start()
     # An order of somebody whom no capture has seen: found in the channel's own table; without a row in the target it waits.
     shop.order("a", "A0", old)
     await_that(lambda: shop.parked()["b"] == 1, timeout=30, message=lambda: f"parked {shop.parked()}")
@@ -172,8 +154,7 @@ def test_a_row_that_is_there_already_is_found_by_the_columns_of_match(make_world
     shop = Shop(make_world("mariadb_db", "postgresql_db", table=False))
     shop.world.extra["mappings"]["b.members"]["match"] = ["mobile"]
     key = shop.member("b", mobile="13800000009", nick="before")  # no capture has seen it
-    shop.world.start(ready=False)
-    shop.world.await_ready(90)
+    shop.world.start()
     shop.order("a", "A1", shop.member("a", mobile="13800000009", nick="now"))
     shop.await_orders({"A1": ("now", 1)}, timeout=60)
     assert [row[0] for row in shop["b"].execute("SELECT id FROM members")] == [key]

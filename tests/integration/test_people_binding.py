@@ -23,8 +23,7 @@ def cards(make_world):
         mapping = made.world.extra["mappings"][f"{name}.members"]
         mapping["direction"] = "capture"
         mapping["columns"] |= {"mail": "email", "app": "app"}
-    made.world.start(ready=False)
-    made.world.await_ready(90)
+    made.world.start()
     return made
 
 

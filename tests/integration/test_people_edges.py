@@ -28,8 +28,7 @@ def test_people_at_the_edges(shop):
     """One world for several steps: starting one takes longer than all of them."""
     old = shop.member("a", mobile="13800000009", nick="old")  # there before the service: nobody has told b
     shop["b"].execute("INSERT INTO members (mobile, nick) VALUES ('13800000008', 'tea drinker')")
-    shop.world.start(ready=False)
-    shop.world.await_ready(90)
+    shop.world.start()
     waits_for_a_person_and_then_for_another_row(shop, old)
     is_the_same_person_under_another_key(shop)
     is_never_somebody_else_s_row(shop)

@@ -1,17 +1,7 @@
 """People whose rows refer to themselves, move, go and come again, and what refers to them meanwhile."""
 
-import pytest
-
 from tests.shops import Shop
 from tests.waiting import await_that
-
-
-@pytest.fixture
-def shops(make_world):
-    made = Shop(make_world("mysql_db", "postgresql_db", "mariadb_db", table=False))
-    made.world.start(ready=False)
-    made.world.await_ready(90)
-    return made
 
 
 def test_references_of_every_shape_follow_their_people(shops):
@@ -78,19 +68,16 @@ def test_an_order_waits_for_its_member_through_restarts_and_changes_of_it(make_w
     old = shop.member("a", mobile="13800000009", nick="old")
     phone = shop.member("a", mobile="13800000008", nick="phone")
     openid = shop.member("b", wx="o8", nick="openid")
-    shop.world.start(ready=False)
-    shop.world.await_ready(90)
+    shop.world.start()
     shop.order("a", "A0", old)
     await_that(lambda: shop.parked()["b"] == 1, timeout=30, message=lambda: f"parked {shop.parked()}")
     assert shop.world.stop() == 0
     shop["a"].execute("UPDATE orders SET amount = 7 WHERE order_no = 'A0'")
     shop["a"].execute("UPDATE members SET nick = 'older' WHERE id = %s", old)
-    shop.world.start(ready=False)
-    shop.world.await_ready(90)
+    shop.world.start()
     await_that(lambda: shop.parked()["b"] == 3, timeout=30, message=lambda: f"parked {shop.parked()}")
     shop.world.kill()
-    shop.world.start(ready=False)
-    shop.world.await_ready(90)
+    shop.world.start()
     shop.member("b", mobile="+86 138 0000 0009", nick="older")
     shop.await_orders({"A0": ("older", 7)}, timeout=60)
     await_that(lambda: shop.parked()["b"] == 0)

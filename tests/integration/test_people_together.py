@@ -19,8 +19,7 @@ def shops(make_world):
     made = Shop(make_world("mysql_db", "postgresql_db", "mariadb_db", table=False))
     for channel in made.world.channels.values():
         channel.execute("CREATE UNIQUE INDEX members_mobile ON members (mobile)")
-    made.world.start(ready=False)
-    made.world.await_ready(90)
+    made.world.start()
     return made
 
 

@@ -3,51 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 import pytest
 
 from sinks.contract import Progress, ProgressMove, Rejected
 from sinks.postgresql_staging import STAGED_ROWS
-from tests.integration.test_sinks import SERVERS, Target, insert, items, phones, rows, update
+from tests.sinks.targets import Target, insert, items, phones, rows, update
 
 
-@pytest.fixture(params=SERVERS)
-def target(request: pytest.FixtureRequest) -> Iterator[Target]:
-    made = Target(request.param, request.getfixturevalue(f"{request.param}_db"))
-    yield made
-    for sink in made.opened:
-        sink.close()
-
-
-@pytest.fixture(params=["mariadb", "mysql"])
-def mysql_target(request: pytest.FixtureRequest) -> Iterator[Target]:
-    made = Target(request.param, request.getfixturevalue(f"{request.param}_db"))
-    yield made
-    for sink in made.opened:
-        sink.close()
-
-
-def test_two_mappings_of_one_table_write_a_large_batch_together(target: Target) -> None:
+def test_two_mappings_of_one_table_write_a_large_batch_together(server_target: Target) -> None:
     """Each has a description of the table of its own: both are known before anything is under way."""
-    table = items(target)
+    table = items(server_target)
     other = dataclasses.replace(table)
     assert other is not table and other == table
-    _, lease = target.ready()
+    _, lease = server_target.ready()
     lease.apply([
         *(insert(table, n, id=n, name="one", quantity=1) for n in range(2000)),
         *(insert(other, n, id=n, name="two") for n in range(2000, 4000)),
         *(update(other, n, 0, name="three") for n in range(2000)),
     ])  # fmt: skip
-    assert len(rows(target)) == 4000
+    assert len(rows(server_target)) == 4000
 
 
 @pytest.mark.parametrize("met", [False, True], ids=["", "and the database refuses one before it"])
 def test_a_value_that_cannot_be_encoded_while_the_server_works_leaves_the_session_usable(
-    target: Target, met: bool
+    server_target: Target, met: bool
 ) -> None:
-    table = phones(target)
-    sink, lease = target.ready()
+    table = phones(server_target)
+    sink, lease = server_target.ready()
     lease.apply([insert(table, 0, id=-1, phone="taken", name="a")])
     many = STAGED_ROWS - 1  # one more, and PostgreSQL would get them only when all are encoded
     writes = [insert(table, n, id=n, phone=f"{n}", name="a") for n in range(many)]
@@ -60,12 +43,12 @@ def test_a_value_that_cannot_be_encoded_while_the_server_works_leaves_the_sessio
         lease.begin(len(writes))
         with pytest.raises(Rejected) as refusal:
             sink.write(writes)
-        assert refusal.value.code == ("" if not met else "23505" if target.postgresql else "1062")
+        assert refusal.value.code == ("" if not met else "23505" if server_target.postgresql else "1062")
         sink.rollback()
     header, _ = lease.begin(len(writes))
     assert [rejection.ref for rejection in sink.write_singly(writes)] == refused
     lease.commit(header)
-    assert len(rows(target, "phones")) == many + 1 - len(refused)
+    assert len(rows(server_target, "phones")) == many + 1 - len(refused)
 
 
 def test_a_row_that_just_fits_a_packet_goes_without_the_opening(mysql_target: Target) -> None:
