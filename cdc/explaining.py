@@ -15,6 +15,7 @@ from transforms.compile import column_codec, compile_mapping
 from transforms.compiled import CompiledMapping, MappingRefusedError
 from transforms.fixed_point import check_compiled
 from transforms.narrowing import narrower
+from transforms.promises import Source, unkept
 from transforms.registry import TransformRefusedError
 from transforms.specs import ColumnSpec, MappingSpec, TransformSpec
 from transforms.tables import Column, Table
@@ -32,18 +33,21 @@ class Explanation:
     problems: list[str] = field(default_factory=list)
 
 
-def explain(spec: MappingSpec, table: Table, others: Sequence[tuple[MappingSpec, Table]]) -> Explanation:
-    """`others`: the mappings of the same entity in other channels, with their tables."""
+def explain(spec: MappingSpec, table: Table, others: Sequence[Source]) -> Explanation:
+    """`others`: the mappings of the same entity in other channels, with their tables where those could be seen."""
     made = Explanation()
     zone = zoneinfo.ZoneInfo(spec.time_zone)
-    sources = [(other, of) for other, of in others if other.captures]
+    sources = [(other, of) for other, of in others if other.captures and of is not None]
+    too_narrow = {problem.path: problem.message for problem in unkept(spec, table, others)}
     for column in spec.columns:
-        made.rows.append(_row(spec, column, table, zone, sources))
+        refused = too_narrow.get(f"mappings.{spec.name}.columns.{column.column}")
+        made.rows.append(_row(spec, column, table, zone, sources, refused))
     made.rules += _rules(spec, table)
     compiled = _compiled(spec, table, made.problems)
+    made.problems += [f"{path}: {message}" for path, message in too_narrow.items()]
     if compiled is not None:
         ignored: list[str] = []
-        known = [found for other, of in others if (found := _compiled(other, of, ignored)) is not None]
+        known = [found for other, of in others if of is not None and (found := _compiled(other, of, ignored))]
         made.problems += map(str, check_compiled([compiled, *known]))
     return made
 
@@ -62,6 +66,7 @@ def _row(
     table: Table,
     zone: zoneinfo.ZoneInfo,
     sources: Sequence[tuple[MappingSpec, Table]],
+    refused: str | None,
 ) -> tuple[str, ...]:
     column = table.column(column_spec.column)
     target = spec.entity.field(column_spec.field)
@@ -73,8 +78,8 @@ def _row(
     return (
         name, there, steps, target.name, what,
         _way(spec, column_spec, column, zone, wanted=spec.captures, apply=False),
-        _way(spec, column_spec, column, zone, wanted=spec.applies, apply=True),
-        "-" if column is None else _lossy(spec, column_spec, column, sources),
+        f"REFUSED: {refused}" if refused else _way(spec, column_spec, column, zone, wanted=spec.applies, apply=True),
+        "-" if column is None or refused else _lossy(spec, column_spec, column, sources),
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from cdc.capture.capture import Capture, CaptureOptions, CaptureParts
 from cdc.capture.decoding import Decoder
 from cdc.capture.release import ReleaseOptions
 from cdc.change_log import ChangeLog
+from cdc.compiling import Compiling
 from cdc.control import Control
 from cdc.errors import HaltError, TransientError
 from cdc.faults import Faults
@@ -33,9 +34,8 @@ from cdc.store import Store
 from config.models import Configuration
 from sinks import open_sink
 from sinks.connections import Address
-from sinks.contract import Fenced, Halt, Rejected, Sink, SinkError, SinkOptions
-from transforms import compile_mapping
-from transforms.compiled import CompiledMapping, MappingRefusedError
+from sinks.contract import Fenced, Halt, Rejected, SinkError, SinkOptions
+from transforms.compiled import CompiledMapping
 from transforms.specs import MappingSpec
 
 
@@ -171,8 +171,10 @@ def open_apply(
         stack.callback(sink.close)
         server = sink.connect()
 
+        compiling = Compiling(configuration, sink)
+
         def describe() -> list[CompiledMapping]:
-            return [compiled_for(spec, sink) for spec in written]
+            return [compiling.compiled(spec) for spec in written]
 
         change_log = ChangeLog(redis_address(configuration), configuration.deployment)
         stack.callback(change_log.close)
@@ -210,22 +212,6 @@ def open_reader(address: Address, wanted: Wanted, options: ReaderOptions) -> Rea
     from cdc.readers.mysql import MySQLReader
 
     return MySQLReader(address, wanted, options)
-
-
-def compiled_for(spec: MappingSpec, sink: Sink) -> CompiledMapping:
-    table = sink.describe(spec.schema, spec.table)
-    if table is None:
-        raise HaltError(
-            "TABLE_MISSING",
-            f"mapping {spec.name}: there is no table {spec.table}",
-            "create it, or mend the mapping's `table`",
-        )
-    try:
-        return compile_mapping(spec, table, capture=spec.captures, apply=True)
-    except MappingRefusedError as error:
-        raise HaltError(
-            "MAPPING_REFUSED", str(error), "edit the mapping to fit the table; `datong doctor` shows all of it"
-        ) from None
 
 
 def folder_of(configuration: Configuration) -> Path | None:

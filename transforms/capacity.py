@@ -112,7 +112,7 @@ def told(precision: int, scale: int) -> str:
 
 
 def _words(field: FieldSpec, column_type: ColumnType) -> Misfit | None:
-    # A label may come to a PostgreSQL enum at any time, and the server itself refuses what is none.
+    # A label may come to a PostgreSQL enum at any time: `transforms.promises` looks where a session begins.
     if column_type.engine == "postgresql" and column_type.kind == "enum":
         return None
     if column_type.labels is not None:

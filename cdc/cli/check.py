@@ -11,6 +11,7 @@ from cdc.cli.output import print_table
 
 if TYPE_CHECKING:
     from config.models import Configuration
+    from transforms.promises import Source
     from transforms.specs import MappingSpec
     from transforms.tables import Table
 
@@ -33,7 +34,7 @@ def _explain(options: argparse.Namespace, configuration: Configuration) -> int:
         known = ", ".join(sorted(configuration.mappings))
         raise CommandError(f"no mapping {options.explain!r} in {path_of(options)} - there are: {known}", 2)
     table = _table(configuration, spec)
-    others: list[tuple[MappingSpec, Table]] = []
+    others: list[Source] = []
     unseen: list[str] = []
     for other in configuration.mappings.values():
         if other.entity.name == spec.entity.name and other.channel != spec.channel:
@@ -41,6 +42,7 @@ def _explain(options: argparse.Namespace, configuration: Configuration) -> int:
                 others.append((other, _table(configuration, other)))
             except CommandError as error:
                 unseen += error.lines
+                others.append((other, None))
     made = explain(spec, table, others)
     print(f"{spec.name}: {spec.channel} {table} <-> entity {spec.entity.name}, direction {spec.direction}")
     print_table(HEADS, made.rows)

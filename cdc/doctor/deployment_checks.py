@@ -15,6 +15,8 @@ from transforms import compile_mapping
 from transforms.compiled import CompiledMapping, MappingRefusedError
 from transforms.fixed_point import check_compiled
 from transforms.narrowing import narrower
+from transforms.promises import Source, unkept
+from transforms.specs import MappingSpec
 
 _NOTABLE_SKEW_SECONDS: Final = 1.0
 
@@ -50,10 +52,30 @@ def check_mappings_together(wishes: Sequence[Wish], servers: Mapping[str, Server
         yield Finding(
             "NO_REST", "error", None, problem.path, problem.message, [f"{problem.path}: correct its transforms"]
         )
+    refused: set[str] = set()
+    for target in compiled:
+        for problem in unkept(target.spec, target.table, _sources(target.spec, wishes, servers)):
+            refused.add(problem.path)
+            yield Finding(
+                "MAPPING_REFUSED", "error", target.spec.channel, problem.path, problem.message,
+                [f"{problem.path}: {problem.message.partition(' - ')[2]}"],
+            )  # fmt: skip
     for target in compiled:
         for source in compiled:
             if target.spec.entity == source.spec.entity and target.spec.channel != source.spec.channel:
-                yield from _narrower(source, target)
+                yield from (found for found in _narrower(source, target) if found.path not in refused)
+
+
+def _sources(spec: MappingSpec, wishes: Sequence[Wish], servers: Mapping[str, ServerFacts]) -> list[Source]:
+    """Who captures the entity elsewhere, with the table where that could be seen."""
+    sources: list[Source] = []
+    for wish in wishes:
+        facts = servers.get(wish.channel)
+        for mapping in (*wish.mappings, *wish.disabled):
+            if mapping.captures and wish.channel != spec.channel and mapping.entity.name == spec.entity.name:
+                table = facts.tables.get(wish.name_of(mapping)) if facts is not None and mapping.enabled else None
+                sources.append((mapping, table.catalog if table is not None and table.catalog.columns else None))
+    return sources
 
 
 def _narrower(source: CompiledMapping, target: CompiledMapping) -> Iterator[Finding]:

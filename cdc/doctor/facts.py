@@ -23,7 +23,7 @@ class Wish:
     """What the configuration asks of one channel. `mappings` are the enabled ones; `captures`, `applies` and `published` (the captured
     tables) count the disabled ones too, as the roles do.
 
-    `server_id` is ours as a replica (MySQL, MariaDB), `slot` and `publication` are PostgreSQL's. `started`: this channel
+    `disabled` are the other mappings. `server_id` is ours as a replica (MySQL, MariaDB), `slot` and `publication` are PostgreSQL's. `started`: this channel
     was captured before, so that its place in the log is known.
     """
 
@@ -39,6 +39,7 @@ class Wish:
     slot: str = ""
     publication: str = ""
     started: bool = False
+    disabled: tuple[MappingSpec, ...] = ()
 
     @property
     def path(self) -> str:

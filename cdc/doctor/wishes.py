@@ -32,4 +32,5 @@ def _wish(configuration: Configuration, channel: str, started: bool) -> Wish:
         slot=name,
         publication=name,
         started=started,
+        disabled=tuple(mapping for mapping in mappings if not mapping.enabled),
     )

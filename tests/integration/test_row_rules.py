@@ -160,7 +160,7 @@ def test_rows_of_one_entity_live_in_two_tables_told_apart_by_a_field(make_world)
 def test_explain_shows_what_each_column_becomes(make_world):
     world = make_world("mariadb_db", "postgresql_db", table=False)
     world["a"].create_table(columns="v BIGINT, note VARCHAR(200), total INT AS (v + 1) STORED, must INT NOT NULL")
-    world["b"].create_table(columns="v SMALLINT NOT NULL, note VARCHAR(20)")
+    world["b"].create_table(columns="v INT NOT NULL, note VARCHAR(20)")
     world.mappings = {
         "a.t": {
             "where": {"must": 7, "total": None},
@@ -174,8 +174,8 @@ def test_explain_shows_what_each_column_becomes(make_world):
     assert lines[0] == "b.t: b public.t <-> entity thing, direction both"
     assert lines[1].split("  ")[0] == "column"
     (points,) = [line for line in lines if line.startswith("v ")]
-    assert "smallint" in points
-    assert "integer up to 9223372036854775807 from a.t: beyond the column is parked - add `maximum: 32767`" in points
+    assert "integer not null" in points
+    assert "integer up to 9223372036854775807 from a.t: beyond the column is parked - add `maximum: 2147483647`" in points
     assert "NULL from a.t: is parked - add `required: true` or make the column nullable" in points
     done = world.command("check", "--explain", "a.t")
     assert "prefix: N-" in done.stdout
@@ -185,11 +185,11 @@ def test_explain_shows_what_each_column_becomes(make_world):
     world.write_configuration()
     done = world.command("check", "--explain", "a.t")
     assert "computed by the server, never written: total" in done.stdout
-    world.fields["v"] = {"type": "integer", "maximum": 40000}
+    world.fields["v"] = {"type": "integer", "maximum": 3000000000}
     world.write_configuration()
     done = world.command("check", "--explain", "b.t")
     assert done.returncode == 1
-    wanted = "column v smallint cannot hold field v: integer up to 40000 - add `maximum: 32767` or widen the column"
+    wanted = "column v integer cannot hold field v: integer up to 3000000000 - add `maximum: 2147483647` or widen the column"
     assert wanted in done.stderr
     assert f"REFUSED: {wanted}" in done.stdout
     assert world.command("check", "--explain", "x.t").returncode == 2

@@ -1,0 +1,76 @@
+"""Compiling the mappings that an applier writes, against its own catalog and, where that is too little, those of the channels captured.
+
+Guards I6: what a column can never hold halts here, with what to declare. A source that does not answer refuses nothing and holds up
+nobody: the value itself is still refused when it comes.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from cdc.addresses import address_of
+from cdc.errors import HaltError
+from config.models import Configuration
+from sinks import open_sink
+from sinks.contract import Sink, SinkError, SinkOptions
+from transforms import compile_mapping
+from transforms.compiled import CompiledMapping, MappingRefusedError, Problem
+from transforms.promises import Source, promising, unkept
+from transforms.specs import MappingSpec
+from transforms.tables import Table
+
+log = structlog.get_logger()
+
+
+class Compiling:
+    """One session's: what the sources' catalogs say is asked once, and only where it matters."""
+
+    def __init__(self, configuration: Configuration, sink: Sink) -> None:
+        self._configuration = configuration
+        self._sink = sink
+        self._seen: dict[str, Table | None] = {}
+
+    def compiled(self, spec: MappingSpec) -> CompiledMapping:
+        """Raises HaltError TABLE_MISSING, MAPPING_REFUSED; a SinkError of the target's own."""
+        table = self._sink.describe(spec.schema, spec.table)
+        if table is None:
+            raise HaltError(
+                "TABLE_MISSING",
+                f"mapping {spec.name}: there is no table {spec.table}",
+                "create it, or mend the mapping's `table`",
+            )
+        try:
+            made = compile_mapping(spec, table, capture=spec.captures, apply=True)
+        except MappingRefusedError as refused:
+            raise _refused(refused.problems) from None
+        if promising(spec, table) and (problems := unkept(spec, table, self._sources(spec))):
+            raise _refused(problems)
+        return made
+
+    def _sources(self, spec: MappingSpec) -> list[Source]:
+        return [
+            (other, self._table_of(other) if other.enabled else None)
+            for other in self._configuration.mappings.values()
+            if other.captures and other.channel != spec.channel and other.entity.name == spec.entity.name
+        ]
+
+    def _table_of(self, spec: MappingSpec) -> Table | None:
+        if spec.name not in self._seen:
+            sink = open_sink(address_of(self._configuration.channels[spec.channel]), SinkOptions(bookkeeping="none"))
+            try:
+                sink.connect()
+                self._seen[spec.name] = sink.describe(spec.schema, spec.table)
+            except SinkError as error:
+                log.warning("source_not_looked_at", mapping=spec.name, reason=str(error))
+                self._seen[spec.name] = None
+            finally:
+                sink.close()
+        return self._seen[spec.name]
+
+
+def _refused(problems: list[Problem]) -> HaltError:
+    return HaltError(
+        "MAPPING_REFUSED",
+        "; ".join(map(str, problems)),
+        "edit the mapping to fit the table; `datong doctor` shows all of it",
+    )
