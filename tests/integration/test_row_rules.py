@@ -175,7 +175,9 @@ def test_explain_shows_what_each_column_becomes(make_world):
     assert lines[1].split("  ")[0] == "column"
     (points,) = [line for line in lines if line.startswith("v ")]
     assert "integer not null" in points
-    assert "integer up to 9223372036854775807 from a.t: beyond the column is parked - add `maximum: 2147483647`" in points
+    assert (
+        "integer up to 9223372036854775807 from a.t: beyond the column is parked - add `maximum: 2147483647`" in points
+    )
     assert "NULL from a.t: is parked - add `required: true` or make the column nullable" in points
     done = world.command("check", "--explain", "a.t")
     assert "prefix: N-" in done.stdout
@@ -189,7 +191,9 @@ def test_explain_shows_what_each_column_becomes(make_world):
     world.write_configuration()
     done = world.command("check", "--explain", "b.t")
     assert done.returncode == 1
-    wanted = "column v integer cannot hold field v: integer up to 3000000000 - add `maximum: 2147483647` or widen the column"
+    wanted = (
+        "column v integer cannot hold field v: integer up to 3000000000 - add `maximum: 2147483647` or widen the column"
+    )
     assert wanted in done.stderr
     assert f"REFUSED: {wanted}" in done.stdout
     assert world.command("check", "--explain", "x.t").returncode == 2
