@@ -3,6 +3,7 @@
 import pytest
 
 from tests.mysql_logs import own_server
+from tests.postgresql_logs import log
 from tests.servers import (
     mariadb,
     mariadb2,
@@ -21,6 +22,7 @@ from tests.shops import shop, shops
 from tests.worlds import ab, abc, make_world, mixed
 
 __all__ = [
+    "log",
     "ab",
     "abc",
     "make_world",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -12,22 +10,19 @@ import pytest
 from cdc.model import LogPart, Position
 from cdc.readers import ReaderOptions
 from cdc.readers.postgresql_reader import PostgreSQLReader
-from tests.integration.test_postgresql_reader import Log
-from tests.servers import PostgreSQLDatabase
+from tests.postgresql_logs import Log
 from tests.waiting import await_that
 
 SPILLING = ReaderOptions(spill_after=50_000)
 
 
 @pytest.fixture
-def log(postgresql_db: PostgreSQLDatabase) -> Iterator[Log]:
+def log(log: Log) -> Log:
     """A database whose walsenders stream what is larger than 64 kB."""
-    with contextlib.ExitStack() as stack:
-        log = Log(postgresql_db, stack)
-        log.execute(f"ALTER DATABASE {postgresql_db.name} SET logical_decoding_work_mem = '64kB'")
-        log.execute("CREATE TABLE t (id int PRIMARY KEY, v text, w int)")
-        log.execute("CREATE TABLE other (id int)")
-        yield log
+    log.execute(f"ALTER DATABASE {log.database.name} SET logical_decoding_work_mem = '64kB'")
+    log.execute("CREATE TABLE t (id int PRIMARY KEY, v text, w int)")
+    log.execute("CREATE TABLE other (id int)")
+    return log
 
 
 def spilled(reader: PostgreSQLReader) -> int:

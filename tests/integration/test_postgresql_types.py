@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
 import pytest
 
 from cdc.errors import HaltError
 from cdc.readers.postgresql_reader import PostgreSQLReader
 from sinks import open_sink
 from sinks.contract import Progress, ProgressMove, Rejected, RowWrite, SinkOptions, TransactionHeader
-from tests.integration.test_postgresql_reader import HOSTILE, Log
-from tests.servers import PostgreSQLDatabase
+from tests.postgresql_logs import HOSTILE, Log
 from transforms.columns import ColumnRefusedError, column_ends
 from transforms.tables import Table
 from transforms.values import Unrepresentable
@@ -69,16 +65,14 @@ NAMED = ["money", "pair", "point", "pg_lsn", "int2vector", "money[]", "pair[]", 
 
 
 @pytest.fixture
-def log(postgresql_db: PostgreSQLDatabase) -> Iterator[Log]:
-    with contextlib.ExitStack() as stack:
-        log = Log(postgresql_db, stack)
-        for statement in (
-            "CREATE TYPE mood AS ENUM ('sad', 'so, so')", "CREATE DOMAIN price AS numeric(10,2)", "CREATE DOMAIN tags AS text[]",
-            "CREATE DOMAIN code AS varchar(2)", "CREATE DOMAIN feeling AS mood", "CREATE TYPE pair AS (a int, b text)",
-            "CREATE EXTENSION citext", "CREATE EXTENSION ltree", "CREATE EXTENSION hstore",
-        ):  # fmt: skip
-            log.execute(statement)
-        yield log
+def log(log: Log) -> Log:
+    for statement in (
+        "CREATE TYPE mood AS ENUM ('sad', 'so, so')", "CREATE DOMAIN price AS numeric(10,2)", "CREATE DOMAIN tags AS text[]",
+        "CREATE DOMAIN code AS varchar(2)", "CREATE DOMAIN feeling AS mood", "CREATE TYPE pair AS (a int, b text)",
+        "CREATE EXTENSION citext", "CREATE EXTENSION ltree", "CREATE EXTENSION hstore",
+    ):  # fmt: skip
+        log.execute(statement)
+    return log
 
 
 def hostile(log: Log) -> str:
