@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import decimal
 import itertools
-import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -35,8 +34,6 @@ _Place: TypeAlias = tuple[int, int, int, int, int]
 
 _UPDATE: Final = 1
 _DELETE: Final = 2
-_ALIKE: Final = operator.attrgetter("table", "op", "columns", "key_columns", "deltas", "only", "fresh", "lenient")
-_FIRST: Final = operator.itemgetter(0)
 _PHASES: Final = {"insert": 0, "update": _UPDATE, "delete": _DELETE}
 
 
@@ -91,9 +88,24 @@ class _State:
     moved: int = -1
 
 
-def arranged(writes: Iterable[RowWrite], facts: Callable[[Table], TableFacts]) -> Iterator[list[RowWrite]]:
-    """Groups of writes of one table, operation and columns, in an order that ends as the writes' own order does."""
-    return _Arrangement(facts).of(list(writes))
+def arranged(
+    runs: Sequence[Sequence[RowWrite]], facts: Callable[[Table], TableFacts]
+) -> Iterator[Sequence[RowWrite]]:
+    """Groups of writes of one table, operation and columns, in an order that ends as the writes' own order does.
+
+    `runs`: the writes as `sinks.runs.runs` splits them.
+    """
+    if len(runs) == 1 and not moves_key(runs[0][0]) and len(set(_row_names(runs[0]))) == len(runs[0]):
+        return iter(runs)  # most of what is written: each row once, and all in the same way, already in order
+    return _Arrangement(facts).of(runs)
+
+
+def _row_names(run: Sequence[RowWrite]) -> Sequence[_Key]:
+    """The keys of a run's rows, equal for all that some collation may hold for equal (`canonical`)."""
+    keys = [write.key for write in run]
+    if str in set(map(type, itertools.chain.from_iterable(keys))):
+        return [tuple(map(canonical, key)) for key in keys]
+    return keys
 
 
 class _Arrangement:
@@ -102,8 +114,7 @@ class _Arrangement:
         self._states: dict[Name, _State] = {}
         self._groups: dict[_Place, dict[_Key, RowWrite]] = {}
 
-    def of(self, writes: list[RowWrite]) -> Iterator[list[RowWrite]]:
-        runs = [list(alike) for _, alike in itertools.groupby(writes, key=_ALIKE)]
+    def of(self, runs: Sequence[Sequence[RowWrite]]) -> Iterator[list[RowWrite]]:
         self._meet([run[0].table for run in runs])
         for run in runs:
             first = run[0]
@@ -111,9 +122,7 @@ class _Arrangement:
             if first.key_columns != state.key_columns:
                 self._change_key(state, first.key_columns)
             shape = _shape(state, first)
-            keys = [write.key for write in run]
-            if len(first.key) > 1 or str in set(map(type, map(_FIRST, keys))):
-                keys = [tuple(map(canonical, key)) for key in keys]
+            keys = _row_names(run)
             if shape.free and len(set(keys)) == len(run) and state.rows.keys().isdisjoint(keys):
                 self._put_all(state, keys, run, shape)
             else:
@@ -209,8 +218,8 @@ class _Arrangement:
             self._put(state, key, one, _shape(state, one), place[0])
         return True
 
-    def _put_all(self, state: _State, keys: list[_Key], writes: list[RowWrite], shape: _Shape) -> None:
-        """Most of what is written: rows that are in the batch once, of tables where only rows themselves decide."""
+    def _put_all(self, state: _State, keys: Sequence[_Key], writes: Sequence[RowWrite], shape: _Shape) -> None:
+        """Rows that are in the batch once, of tables where only rows themselves decide."""
         place = self._put(state, keys[0], writes[0], shape, state.floor)
         self._groups[place].update(zip(keys, writes, strict=True))
         state.rows.update(dict.fromkeys(keys, place))

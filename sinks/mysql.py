@@ -36,7 +36,7 @@ from sinks.mysql_statements import (
     statements,
     update,
 )
-from sinks.runs import FIRST_ROWS
+from sinks.runs import FIRST_ROWS, MOST_DELETES
 from sinks.server_identity import mysql_identity
 from sinks.table_sink import DUPLICATES, TableSink
 from transforms.tables import Table
@@ -103,7 +103,8 @@ class MySQLSink(TableSink[MySQLSession, TablePlan, DataStatement]):
         if not header.rows:
             session.flush()  # nothing else may come before the caller says to others that this transaction will be
         # Without a table, every statement carries the record: the log shows only those that change something.
-        self._dialect = replace(self._dialect, comment=comment)
+        if comment != self._dialect.comment:
+            self._dialect = replace(self._dialect, comment=comment)
         self._header, self._wrote, self._logged = header, False, self._has_tables
         return header.token if mariadb else f"{session.thread_id}/{self._commits + 1}"
 
@@ -162,10 +163,8 @@ class MySQLSink(TableSink[MySQLSession, TablePlan, DataStatement]):
     def _weight(self, made: DataStatement) -> float:
         if made.alone:
             return 1
-        characters = len(made.statement.sql)
-        return max(
-            1 / _MOST_STATEMENTS, (len(made.writes) - 1) / FIRST_ROWS, characters / self._dialect.most_characters
-        )
+        rows = (len(made.writes) - 1) / (MOST_DELETES if made.kind == "delete" else FIRST_ROWS)
+        return max(1 / _MOST_STATEMENTS, rows, len(made.statement.sql) / self._dialect.most_characters)
 
     def _start(self, pack: Sequence[DataStatement], *, single: bool) -> None:  # noqa: ARG002 - errors come with the answers
         self._in_transaction().send([made.statement for made in pack])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -193,6 +194,7 @@ def _names(columns: Sequence[str]) -> str:
     return ", ".join(map(quote_name, columns))
 
 
+@functools.lru_cache(64)
 def _mine(deployment: str, target: str | None) -> str:
     condition = f"`deployment` = {text_literal(deployment)}"
     return condition if target is None else f"{condition} AND `target` = {text_literal(target)}"

@@ -49,6 +49,12 @@ class ColumnWriter:
         return "", "", ["NULL" if value is None else f"{before}{next(following)}{after}" for value in values]
 
 
+def list_text(writer: ColumnWriter, values: Sequence[Any]) -> str:
+    """The values of one column as `1,2`; at least one."""
+    before, after, texts = writer.cells(values)
+    return f"{before}{f'{after},{before}'.join(texts)}{after}"
+
+
 def rows_text(writers: Sequence[ColumnWriter], values: Sequence[Sequence[Any]], opening: str = "(") -> str:
     """Rows as `(1,'a'),(2,'b')`. `values` are rows of as many values as there are writers; at least one of each."""
     columns = [writer.cells(column) for writer, column in zip(writers, zip(*values, strict=True), strict=True)]

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import math
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 import pymysql
-from pymysql.constants import COMMAND
+from pymysql.constants import COMMAND, SERVER_STATUS
 
 from sinks.classification import mysql_error
 from sinks.connections import Address, connect_mysql
@@ -23,6 +24,9 @@ from sinks.contract import Rejected, SinkError, SinkOptions, Transient
 READ_TIMEOUT_SECONDS: Final = 60.0
 _HARMLESS_NOTES: Final = frozenset({1287, 1681, 3719, 1003})  # deprecations
 _LOST: Final = frozenset({"2002", "2003", "2006", "2013", "2014", "2055", "1053", "1153", "1927", "4031", ""})
+
+_LEAST_OK: Final = 11  # bytes of an OK packet with its header
+_STATUS: Final = struct.Struct("<HH")  # and the number of warnings
 
 
 class Statement(msgspec.Struct, frozen=True, gc=False):
@@ -71,6 +75,7 @@ class MySQLSession:
             self._connection = connect_mysql(address, read_timeout=READ_TIMEOUT_SECONDS, multi_statements=True)
         except (pymysql.err.MySQLError, OSError) as error:
             raise mysql_error(error, f"connecting to {address}") from error
+        self._raw: Any = self._connection  # what has no public name
         seconds = max(1, math.ceil(options.lock_timeout_seconds))
         self.ask(
             f"SET SESSION innodb_lock_wait_timeout = {seconds}, SESSION lock_wait_timeout = {seconds},"
@@ -194,17 +199,20 @@ class MySQLSession:
     def _send(self, sql: str, where: str) -> None:
         self._unread = True
         try:
-            self._connection._execute_command(COMMAND.COM_QUERY, sql)  # type: ignore[attr-defined]  # noqa: SLF001
+            self._raw._execute_command(COMMAND.COM_QUERY, sql)  # noqa: SLF001
         except BaseException as error:  # noqa: BLE001 - raised again, after the connection is closed
             raise self._sorted(error, where, single=False) from None
 
     def _receive(self, where: str, *, single: bool) -> Answer:
         self._unread = False  # the server stops at an error
         try:
-            self._connection._read_query_result()  # type: ignore[attr-defined]  # noqa: SLF001
+            plain = self._receive_plain()
+            if plain is not None:
+                return plain
+            self._raw._read_query_result()  # noqa: SLF001
         except BaseException as error:  # noqa: BLE001 - raised again, after the connection is closed
             raise self._sorted(error, where, single=single) from None
-        result: Any = self._connection._result  # type: ignore[attr-defined]  # noqa: SLF001
+        result: Any = self._raw._result  # noqa: SLF001
         self._unread = bool(result.has_next)
         return Answer(
             result.affected_rows,
@@ -213,6 +221,27 @@ class MySQLSession:
             result.warning_count,
             result.insert_id or 0,
         )
+
+    def _receive_plain(self) -> Answer | None:
+        """An answer without rows that has arrived whole, read without the driver, which takes several times as long for it.
+
+        None, and nothing is taken, where the next answer is anything else: the driver reads that.
+        """
+        raw = self._raw
+        buffered: bytes = raw._rfile.peek()  # noqa: SLF001 - waits for the first bytes, within the driver's own time limit
+        if len(buffered) < _LEAST_OK or buffered[4] != 0 or buffered[1] or buffered[2]:
+            return None  # not whole, or an error or rows, or of 256 bytes and more
+        end = 4 + buffered[0]
+        if len(buffered) < end or buffered[3] != raw._next_seq_id:  # noqa: SLF001
+            return None
+        affected, place = _length_encoded(buffered, 5)
+        generated, place = _length_encoded(buffered, place)
+        status, warnings = _STATUS.unpack_from(buffered, place)
+        raw._rfile.read(end)  # noqa: SLF001
+        raw._next_seq_id = (buffered[3] + 1) % 256  # noqa: SLF001
+        raw._result = None  # noqa: SLF001 - else the driver would look there for answers that were not read
+        self._unread = bool(status & SERVER_STATUS.SERVER_MORE_RESULTS_EXISTS)
+        return Answer(affected, (), _changed(buffered[place + _STATUS.size : end]), warnings, generated)
 
     def _sorted(self, error: BaseException, where: str, *, single: bool) -> BaseException:
         """What an error means. After all but a plain error of the server the connection is closed."""
@@ -223,6 +252,15 @@ class MySQLSession:
         if isinstance(sorted_error, Transient) and sorted_error.code in _LOST:
             self.close()
         return sorted_error
+
+
+def _length_encoded(packet: bytes, place: int) -> tuple[int, int]:
+    """An integer of the protocol at a place, and the place behind it."""
+    first = packet[place]
+    if first < 251:
+        return first, place + 1
+    end = place + 1 + {252: 2, 253: 3, 254: 8}[first]
+    return int.from_bytes(packet[place + 1 : end], "little"), end
 
 
 def _changed(message: bytes | None) -> int | None:

@@ -16,7 +16,7 @@ import msgspec
 from sinks.contract import Halt, Rejected, RowWrite
 from sinks.mysql_catalog import MySQLTable
 from sinks.mysql_literals import literal_encoder, quote_name
-from sinks.mysql_rows import ColumnWriter, rows_text
+from sinks.mysql_rows import ColumnWriter, list_text, rows_text
 from sinks.mysql_session import Statement
 from sinks.runs import moves_key, slices
 from transforms.values import ChannelValue, RefusedValueError
@@ -133,6 +133,16 @@ class TablePlan:
         except RefusedValueError:
             for write, row in zip(writes, values, strict=True):
                 self.literals(write, columns, row)
+            raise
+
+    def keys(self, writes: Sequence[RowWrite]) -> str:
+        """Encode the keys of writes that are found by one column, as `1,2`; raises as `rows` does."""
+        column = writes[0].key_columns[0]
+        try:
+            return list_text(self.writer(column), [write.key[0] for write in writes])
+        except RefusedValueError:
+            for write in writes:
+                self.literals(write, (column,), write.key)
             raise
 
     def other_row(self, write: RowWrite, columns: Sequence[str]) -> Statement:
@@ -309,8 +319,8 @@ def _deletes(plan: TablePlan, run: Sequence[RowWrite], dialect: Dialect) -> Iter
     column = run[0].key_columns[0]
     for start in range(0, len(run), MOST_KEYS):
         writes = run[start : start + MOST_KEYS]
-        keys = plan.rows(writes, (column,), [write.key for write in writes])
-        yield DataStatement(Statement(f"{head}{quote_name(column)} IN ({keys})", where), "delete", writes)
+        sql = f"{head}{quote_name(column)} IN ({plan.keys(writes)})"
+        yield DataStatement(Statement(sql, where), "delete", writes)
 
 
 def _joined(plan: TablePlan, run: Sequence[RowWrite], dialect: Dialect, join: str) -> Iterator[DataStatement]:

@@ -17,7 +17,7 @@ from sinks.postgresql_people import PostgreSQLPeople
 from sinks.postgresql_session import Answer, PostgreSQLSession, Query
 from sinks.postgresql_staging import Staging, StagingTable
 from sinks.postgresql_statements import DataQuery, TablePlan, copied, other_row, staged_statement, statements
-from sinks.runs import FIRST_ROWS
+from sinks.runs import FIRST_ROWS, runs
 from sinks.server_identity import postgresql_identity
 from sinks.table_sink import TableSink
 from transforms.tables import Table
@@ -103,19 +103,19 @@ class PostgreSQLSink(TableSink[PostgreSQLSession, TablePlan, DataQuery]):
         if self._staging is not None:
             self._staging.rolled_back()
 
-    def write(self, writes: Sequence[RowWrite]) -> int:
-        if self._staging is None and len(writes) >= postgresql_staging.STAGED_ROWS:
+    def _write_runs(self, split: Sequence[Sequence[RowWrite]]) -> int:
+        if self._staging is None and sum(map(len, split)) >= postgresql_staging.STAGED_ROWS:
             self._staging = Staging(allowed=self._has_tables and self._may_create_temporary())
-        with self._constraints_at_the_end(writes):
-            return super().write(writes)
+        with self._constraints_at_the_end(split):
+            return super()._write_runs(split)
 
     def _may_create_temporary(self) -> bool:
         return bool(self._in_transaction().ask("SELECT has_database_privilege(current_database(), 'TEMPORARY')")[0][0])
 
     @contextlib.contextmanager
-    def _constraints_at_the_end(self, writes: Sequence[RowWrite]) -> Iterator[None]:
+    def _constraints_at_the_end(self, split: Sequence[Sequence[RowWrite]]) -> Iterator[None]:
         """What may be checked late is, so that rows may refer to each other; but before COMMIT, whose error would name no row."""
-        late = any(self._plan(table).deferrable for table in {id(w.table): w.table for w in writes}.values())
+        late = any(self._plan(run[0].table).deferrable for run in split)
         if late:
             self._in_transaction().run_one(Query("SET CONSTRAINTS ALL DEFERRED", "deferring constraints"))
         yield
@@ -126,7 +126,7 @@ class PostgreSQLSink(TableSink[PostgreSQLSession, TablePlan, DataQuery]):
         session = self._in_transaction()
         session.run_one(Query("SAVEPOINT datong_row", "setting a savepoint"))
         try:
-            with self._constraints_at_the_end(writes):
+            with self._constraints_at_the_end(runs(writes)):
                 self._write_in_order(writes)
         except Rejected as refusal:
             session.run([

@@ -25,7 +25,7 @@ from sinks.contract import (
     TransactionHeader,
     Transient,
 )
-from sinks.runs import in_strict_order, moves_key
+from sinks.runs import in_strict_order, moves_key, runs
 from sinks.singly import write_apart
 from transforms.tables import Table
 
@@ -167,8 +167,12 @@ class TableSink(ABC, Generic[S, P, M]):
 
     def write(self, writes: Sequence[RowWrite]) -> int:
         self._forget_old_plans()
-        self._plan_all(writes)
-        return self._write(arranged(writes, self._facts), single=False)
+        split = runs(writes)
+        self._plan_all(split)
+        return self._write_runs(split)
+
+    def _write_runs(self, split: Sequence[Sequence[RowWrite]]) -> int:
+        return self._write(arranged(split, self._facts), single=False)
 
     def write_singly(self, writes: Sequence[RowWrite]) -> list[Rejection]:
         self._in_transaction()
@@ -190,7 +194,7 @@ class TableSink(ABC, Generic[S, P, M]):
         return refusal
 
     def _write_in_order(self, writes: Sequence[RowWrite]) -> None:
-        self._plan_all(writes)
+        self._plan_all(runs(writes))
         self._write(in_strict_order(writes), single=True)
 
     def _write(self, groups: Iterable[Sequence[RowWrite]], *, single: bool) -> int:
@@ -287,17 +291,20 @@ class TableSink(ABC, Generic[S, P, M]):
             self._planned_at = time.monotonic()
             self._plans.clear()
 
-    def _plan_all(self, writes: Sequence[RowWrite]) -> None:
-        """Before any pack is under way. Each mapping of a table has a description of its own."""
-        for table in {id(write.table): write.table for write in writes}.values():
-            self._plan(table)
+    def _plan_all(self, split: Sequence[Sequence[RowWrite]]) -> None:
+        """Before any pack is under way."""
+        for run in split:
+            self._plan(run[0].table)
 
     def _plan(self, table: Table) -> P:
         """How to write a table. Asks the server for one that is met first."""
         known = self._plans.get(id(table))
         if known is not None:
             return known[1]
-        plan = self._make_plan(self._open(), table)
+        # Each mapping of a table has a description of its own; equal ones may be in one run.
+        plan = next((plan for other, plan in self._plans.values() if other == table), None)
+        if plan is None:
+            plan = self._make_plan(self._open(), table)
         if plan is None:
             raise Halt(f"{table}: no such table", mend="create the table, or take it out of the mappings")
         self._plans[id(table)] = table, plan

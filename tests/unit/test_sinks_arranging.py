@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sinks.arranging import TableFacts, arranged, united
 from sinks.contract import RowWrite
+from sinks.runs import runs
 from transforms.tables import Table
 
 PARENT, CHILD, FREE = Table("s", "parent", ()), Table("s", "child", ()), Table("s", "free", ())
@@ -104,7 +105,7 @@ def run(writes, cascade):
 
 
 def in_groups(writes):
-    return list(arranged(writes, FACTS.__getitem__))
+    return list(arranged(runs(writes), FACTS.__getitem__))
 
 
 @settings(max_examples=300, deadline=None)
