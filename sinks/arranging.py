@@ -88,9 +88,7 @@ class _State:
     moved: int = -1
 
 
-def arranged(
-    runs: Sequence[Sequence[RowWrite]], facts: Callable[[Table], TableFacts]
-) -> Iterator[Sequence[RowWrite]]:
+def arranged(runs: Sequence[Sequence[RowWrite]], facts: Callable[[Table], TableFacts]) -> Iterator[Sequence[RowWrite]]:
     """Groups of writes of one table, operation and columns, in an order that ends as the writes' own order does.
 
     `runs`: the writes as `sinks.runs.runs` splits them.

@@ -15,11 +15,14 @@ from typing import Any, Final, TypeAlias
 
 from sinks.mysql_literals import Encoder, is_plain, text_literal
 from sinks.value_checks import decimals_form
+from sinks.value_texts import are_without_escapes, json_array, number_texts, texts_in_quotes
 from transforms.tables import Column
 
 # What stands before and after each of a column's values, and their texts.
 Cells: TypeAlias = tuple[str, str, Sequence[str]]
-_Fast: TypeAlias = Callable[[Sequence[Any]], Cells | None]  # of values without NULL; None: not all of the usual form
+_Fast: TypeAlias = Callable[
+    [Sequence[Any]], Cells | None
+]  # of values of the usual class; None: not all of the usual form
 
 _QUOTE: Final = "'"
 _INTEGERS: Final = frozenset({"tinyint", "smallint", "mediumint", "int", "integer", "bigint", "bit"})
@@ -32,16 +35,17 @@ class ColumnWriter:
 
     def __init__(self, column: Column, encode: Encoder) -> None:
         self.encode = encode
-        self._fast = _fast(column)
+        usual = _fast(column)
+        self._usual, self._fast = ({usual[0]}, usual[1]) if usual else (set[type](), _nothing)
 
     def cells(self, values: Sequence[Any]) -> Cells:
         """Raises `RefusedValueError` for the first value that the column cannot hold."""
-        if self._fast is None:
-            return "", "", list(map(self.encode, values))
-        if type(None) not in set(map(type, values)):  # `in values` would compare decimals with None, which is slow
+        classes = set(map(type, values))
+        if classes == self._usual:
             return self._fast(values) or ("", "", list(map(self.encode, values)))
-        present = [value for value in values if value is not None]
-        found = self._fast(present) if present else ("", "", ())
+        if type(None) not in classes or classes - {type(None)} != self._usual:
+            return "", "", list(map(self.encode, values))
+        found = self._fast([value for value in values if value is not None])
         if found is None:
             return "", "", list(map(self.encode, values))
         before, after, texts = found
@@ -70,45 +74,47 @@ def rows_text(writers: Sequence[ColumnWriter], values: Sequence[Sequence[Any]], 
     return "".join(parts) + ending
 
 
-def _fast(column: Column) -> _Fast | None:
+def _fast(column: Column) -> tuple[type, _Fast] | None:
+    """The usual class of a column's values, and what writes many of that class."""
     kind = column.type
     if kind.name in _INTEGERS:
-        return _integers
+        return int, lambda values: ("", "", number_texts(values))
     if kind.name in _TEXTS:
-        return _texts(kind.length if kind.name in ("char", "varchar") else None, padded=kind.name == "char")
+        return str, _texts(kind.length if kind.name in ("char", "varchar") else None, padded=kind.name == "char")
     if kind.name in _BINARIES:
-        return _bytes(kind.length)
+        return bytes, _bytes(kind.length)
     if kind.name in ("decimal", "numeric"):
-        return _decimals(kind.precision, kind.scale or 0)
+        return decimal.Decimal, _decimals(kind.precision, kind.scale or 0)
     if kind.name in ("datetime", "timestamp"):
-        return _datetimes(dt.UTC if kind.name == "timestamp" else None, kind.scale or 0)
+        return dt.datetime, _datetimes(dt.UTC if kind.name == "timestamp" else None, kind.scale or 0)
     if kind.name == "enum":
-        return _labels({label: text_literal(label) for label in kind.labels or ()})
-    return _dates if kind.name == "date" else None
+        return str, _labels({label: text_literal(label) for label in kind.labels or ()})
+    if kind.name == "date":
+        return dt.date, lambda values: (_QUOTE, _QUOTE, texts_in_quotes(values))
+    return None
 
 
-def _only(values: Sequence[Any], python_class: type) -> bool:
-    return set(map(type, values)) == {python_class}
-
-
-def _integers(values: Sequence[Any]) -> Cells | None:
-    return ("", "", list(map(str, values))) if _only(values, int) else None
+def _nothing(_values: Sequence[Any]) -> Cells | None:
+    return None
 
 
 def _texts(limit: int | None, *, padded: bool) -> _Fast:
     def fast(values: Sequence[Any]) -> Cells | None:
-        if not _only(values, str) or (limit is not None and max(map(len, values)) > limit):
+        if limit is not None and max(map(len, values)) > limit:
             return None
         if padded and any(value.endswith(" ") for value in values):
             return None
-        return (_QUOTE, _QUOTE, values) if is_plain("".join(values)) else None
+        written = are_without_escapes(values)
+        if written is not None and b"'" not in written and b"\x7f" not in written:
+            return _QUOTE, _QUOTE, values
+        return (_QUOTE, _QUOTE, values) if is_plain("".join(values)) else None  # there are double quotes in them
 
     return fast
 
 
 def _bytes(limit: int | None) -> _Fast:
     def fast(values: Sequence[Any]) -> Cells | None:
-        if not _only(values, bytes) or (limit is not None and max(map(len, values)) > limit):
+        if limit is not None and max(map(len, values)) > limit:
             return None
         return "X'", _QUOTE, [value.hex() for value in values]
 
@@ -119,30 +125,25 @@ def _decimals(precision: int | None, scale: int) -> _Fast:
     form = decimals_form(precision, scale)
 
     def fast(values: Sequence[Any]) -> Cells | None:
-        if not _only(values, decimal.Decimal):
-            return None
-        texts = list(map(str, values))
-        return ("", "", texts) if form(",".join(texts)) else None
+        texts = json_array(values)[1:-1].decode()
+        return ("", "", texts.split(",")) if form(texts) else None
 
     return fast
 
 
 def _datetimes(zone: dt.tzinfo | None, digits: int) -> _Fast:
     unit = 10 ** (6 - digits)
+    between, end = ('","', -2) if zone is None else ('Z","', -3)
 
     def fast(values: Sequence[Any]) -> Cells | None:
-        if not _only(values, dt.datetime) or {value.tzinfo for value in values} != {zone}:
+        if {value.tzinfo for value in values} != {zone}:
             return None
         if unit > 1 and any(value.microsecond % unit for value in values):
             return None
-        plain = values if zone is None else [value.replace(tzinfo=None) for value in values]
-        return _QUOTE, _QUOTE, [value.isoformat(" ") for value in plain]
+        texts = json_array(values)[2:end].decode().replace("T", " ")
+        return _QUOTE, _QUOTE, texts.split(between)
 
     return fast
-
-
-def _dates(values: Sequence[Any]) -> Cells | None:
-    return (_QUOTE, _QUOTE, list(map(str, values))) if _only(values, dt.date) else None
 
 
 def _labels(literals: dict[str, str]) -> _Fast:

@@ -14,11 +14,15 @@ from typing import Any, Final, TypeAlias
 
 from sinks.postgresql_texts import Encoder, array_text, text_encoder
 from sinks.value_checks import decimals_form
+from sinks.value_texts import are_without_escapes, json_array, number_texts, texts_in_quotes
 from transforms.tables import Column
 
 ArrayEncoder: TypeAlias = Callable[[Sequence[Any]], str]
 ElementsEncoder: TypeAlias = Callable[[Sequence[Any]], list[str]]
 # The elements' texts; None: not all values are of the usual form. NULL is not among them.
+# A column with NULLs and without, both of the usual class, as a JSON array; None: not all values are of the usual form. JSON's null is
+# an array literal's NULL.
+_Whole: TypeAlias = Callable[[Sequence[Any], Sequence[Any]], bytes | None]
 _Fast: TypeAlias = Callable[[Sequence[Any]], list[str] | None]
 
 
@@ -27,12 +31,72 @@ def array_encoder(column: Column) -> ArrayEncoder:
 
     Raises LookupError for a column of a type that no encoder knows.
     """
-    encode = elements_encoder(column)
-    return lambda values: array_text(encode(values))
+    elements = elements_encoder(column)
+    found = _whole(column)
+    if found is None:
+        return lambda values: array_text(elements(values))
+    usual, write = {found[0]}, found[1]
+
+    def encode(values: Sequence[Any]) -> str:
+        classes = set(map(type, values))
+        present = values
+        if type(None) in classes:
+            present = [value for value in values if value is not None]
+            classes.discard(type(None))
+        written = write(values, present) if classes == usual else None
+        return array_text(elements(values)) if written is None else f"{{{written[1:-1].decode()}}}"
+
+    return encode
+
+
+def _whole(column: Column) -> tuple[type, _Whole] | None:
+    """For columns whose values JSON writes as an array literal wants them: their usual class, and what writes a column of it."""
+    kind = column.type
+    if kind.kind != "base":
+        return None
+    if kind.name in ("int2", "int4", "int8", "oid"):
+        return int, _json
+    if kind.name in ("varchar", "bpchar", "text", "json", "jsonb"):
+        return str, _whole_texts(kind.length, padded=kind.name == "bpchar")
+    if kind.name == "numeric":
+        return decimal.Decimal, _whole_decimals(kind.precision, kind.scale or 0)
+    if kind.name in ("timestamp", "timestamptz"):
+        fits = _moments_fit(dt.UTC if kind.name == "timestamptz" else None, 6 if kind.scale is None else kind.scale)
+        return dt.datetime, lambda values, present: json_array(values) if fits(present) else None
+    if kind.name == "date":
+        return dt.date, _json
+    return (uuid.UUID, _json) if kind.name == "uuid" else None
+
+
+def _json(values: Sequence[Any], _present: Sequence[Any]) -> bytes | None:
+    return json_array(values)
+
+
+def _whole_texts(limit: int | None, *, padded: bool) -> _Whole:
+    def whole(values: Sequence[Any], present: Sequence[Any]) -> bytes | None:
+        if limit is not None and max(map(len, present)) > limit:
+            return None
+        if padded and any(value.endswith(" ") for value in present):
+            return None
+        return are_without_escapes(values)
+
+    return whole
+
+
+def _whole_decimals(precision: int | None, scale: int) -> _Whole:
+    form = decimals_form(precision, scale)
+
+    def whole(values: Sequence[Any], present: Sequence[Any]) -> bytes | None:
+        written = json_array(present)
+        if not form(written[1:-1].decode()):
+            return None
+        return written if present is values else json_array(values)
+
+    return whole
 
 
 def elements_encoder(column: Column) -> ElementsEncoder:
-    """The same, but the elements one by one: each is a field of CSV too (`sinks.postgresql_staging`)."""
+    """The same, but the elements one by one, as `sinks.postgresql_binary` needs them."""
     encode = text_encoder(column)
     fast = _fast(column, encode)
     if fast is None:
@@ -87,9 +151,10 @@ def _texts(limit: int | None, *, padded: bool) -> _Fast:
             return None
         if padded and any(value.endswith(" ") for value in values):
             return None
-        joined = "".join(values)
-        if '"' in joined or "\\" in joined or "\0" in joined or not is_encodable(joined):
-            return None
+        if are_without_escapes(values) is None:
+            joined = "".join(values)
+            if '"' in joined or "\\" in joined or "\0" in joined or not is_encodable(joined):
+                return None
         return [f'"{value}"' for value in values]
 
     return fast
@@ -107,7 +172,7 @@ def is_encodable(text: str) -> bool:
 
 
 def _integers(values: Sequence[Any]) -> list[str] | None:
-    return list(map(str, values)) if _only(values, int) else None
+    return number_texts(values) if _only(values, int) else None
 
 
 def _decimals(precision: int | None, scale: int) -> _Fast:
@@ -116,23 +181,30 @@ def _decimals(precision: int | None, scale: int) -> _Fast:
     def fast(values: Sequence[Any]) -> list[str] | None:
         if not _only(values, decimal.Decimal):
             return None
-        texts = list(map(str, values))
-        return texts if form(",".join(texts)) else None
+        texts = json_array(values)[1:-1].decode()
+        return texts.split(",") if form(texts) else None
 
     return fast
 
 
 def _timestamps(zone: dt.tzinfo | None, digits: int) -> _Fast:
-    unit = 10 ** (6 - digits)
+    fits = _moments_fit(zone, digits)
 
     def fast(values: Sequence[Any]) -> list[str] | None:
-        if not _only(values, dt.datetime) or {value.tzinfo for value in values} != {zone}:
-            return None
-        if unit > 1 and any(value.microsecond % unit for value in values):
-            return None
-        return [value.isoformat() for value in values]
+        return texts_in_quotes(values) if _only(values, dt.datetime) and fits(values) else None
 
     return fast
+
+
+def _moments_fit(zone: dt.tzinfo | None, digits: int) -> Callable[[Sequence[dt.datetime]], bool]:
+    unit = 10 ** (6 - digits)
+
+    def fit(values: Sequence[dt.datetime]) -> bool:
+        if {value.tzinfo for value in values} != {zone}:
+            return False
+        return unit == 1 or not any(value.microsecond % unit for value in values)
+
+    return fit
 
 
 def _floats(values: Sequence[Any]) -> list[str] | None:
@@ -148,11 +220,11 @@ def _bytes(values: Sequence[Any]) -> list[str] | None:
 
 
 def _dates(values: Sequence[Any]) -> list[str] | None:
-    return list(map(str, values)) if _only(values, dt.date) else None
+    return texts_in_quotes(values) if _only(values, dt.date) else None
 
 
 def _uuids(values: Sequence[Any]) -> list[str] | None:
-    return list(map(str, values)) if _only(values, uuid.UUID) else None
+    return texts_in_quotes(values) if _only(values, uuid.UUID) else None
 
 
 _FAST: Final[dict[str, _Fast]] = {

@@ -9,22 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, TypeVar
 
 from sinks.contract import Halt, Rejected, RowWrite
-from sinks.postgresql_arrays import ArrayEncoder, ElementsEncoder, elements_encoder
+from sinks.postgresql_arrays import ArrayEncoder, ElementsEncoder, array_encoder, elements_encoder
 from sinks.postgresql_binary import copied_column
 from sinks.postgresql_catalog import PostgreSQLColumn, PostgreSQLTable
 from sinks.postgresql_session import Query
 from sinks.postgresql_staging import StagingTable, are_small, staging_table
-from sinks.postgresql_texts import array_text, quote_name
+from sinks.postgresql_texts import quote_name
 from sinks.runs import moves_key, slices
+from transforms.tables import Column
 from transforms.values import ChannelValue, RefusedValueError
 
 MOST_KEYS: Final = 1000
 MOST_CHARACTERS: Final = 8 << 20
 
-Role: TypeAlias = Literal["k", "c"]
+E = TypeVar("E")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class TablePlan:
         self.facts = found.facts
         self.deferrable = found.deferrable
         self._columns = found.columns
-        self._encoders: dict[str, ElementsEncoder] = {}
+        self._encoders: dict[str, ArrayEncoder] = {}
         self._shapes: dict[tuple[object, ...], Shape] = {}
 
     def column(self, name: str) -> PostgreSQLColumn:
@@ -61,18 +62,19 @@ class TablePlan:
         return found
 
     def encoder(self, name: str) -> ArrayEncoder:
-        encode = self.elements(name)
-        return lambda values: array_text(encode(values))
-
-    def elements(self, name: str) -> ElementsEncoder:
         encoder = self._encoders.get(name)
         if encoder is None:
-            try:
-                encoder = elements_encoder(self.column(name).base)
-            except LookupError as error:
-                raise Halt(f"{self.table}: {error.args[0]}", mend="take it out of the mapping") from None
-            self._encoders[name] = encoder
+            encoder = self._encoders[name] = self._compiled(array_encoder, name)
         return encoder
+
+    def elements(self, name: str) -> ElementsEncoder:
+        return self._compiled(elements_encoder, name)
+
+    def _compiled(self, make: Callable[[Column], E], name: str) -> E:
+        try:
+            return make(self.column(name).base)
+        except LookupError as error:
+            raise Halt(f"{self.table}: {error.args[0]}", mend="take it out of the mapping") from None
 
     def orders_rows(self, update: RowWrite) -> bool:
         """Whether updates like this one may take unique values that others give up."""
@@ -95,7 +97,7 @@ class Shape:
 
     sql: str
     lookup: str | None
-    encoders: tuple[ElementsEncoder, ...]
+    encoders: tuple[ArrayEncoder, ...]
     takes_key: bool
     takes_values: bool
     where: str
@@ -171,7 +173,7 @@ def _arrays(plan: TablePlan, shape: Shape, segment: Sequence[RowWrite]) -> tuple
     rows = _rows(shape, segment)
     try:
         columns = zip(shape.encoders, zip(*rows, strict=True), strict=True)
-        return tuple([array_text(encode(values)) for encode, values in columns])
+        return tuple([encode(values) for encode, values in columns])
     except RefusedValueError:
         for write, row in zip(segment, rows, strict=True):
             _check(plan, shape.encoders, write, row)
@@ -282,7 +284,7 @@ def _insert(plan: TablePlan, write: RowWrite, only: tuple[str, ...], fresh: tupl
     mend = ""
     if frozenset(key) not in plan.keys:
         mend = f"CREATE UNIQUE INDEX ON {plan.name} ({', '.join(map(quote_name, key))})"
-    encoders = tuple(map(plan.elements, columns))
+    encoders = tuple(map(plan.encoder, columns))
     lookup = None
     if only:  # a row of this key that is somebody else's was not touched, and must not pass for written
         aliases = dict(names)
@@ -321,7 +323,7 @@ def _update(plan: TablePlan, write: RowWrite, only: tuple[str, ...], _fresh: tup
     return Shape(
         f"UPDATE {plan.name} AS t SET {', '.join(changes)} FROM {source} WHERE {found} AND ({differs}) RETURNING v.n",
         f"SELECT v.n, NOT ({differs}) FROM {source} JOIN {plan.name} AS t ON {found}",
-        tuple(map(plan.elements, (*key, *columns))),
+        tuple(map(plan.encoder, (*key, *columns))),
         takes_key=True,
         takes_values=True,
         where=f"update of {plan.table}",
@@ -336,7 +338,7 @@ def _delete(plan: TablePlan, write: RowWrite, only: tuple[str, ...], _fresh: tup
     return Shape(
         f"DELETE FROM {plan.name} AS t USING {source} WHERE {found}",
         f"SELECT 1 FROM {source} JOIN {plan.name} AS t ON {found} LIMIT 1",
-        tuple(map(plan.elements, key)),
+        tuple(map(plan.encoder, key)),
         takes_key=True,
         takes_values=False,
         where=f"delete from {plan.table}",

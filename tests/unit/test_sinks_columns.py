@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -78,7 +79,12 @@ def test_an_array_holds_each_element_as_it_would_be_alone(column, value, data):
             array_encoder(column)(values)
     else:
         written = array_encoder(column)(values)
-        assert written.replace("nan", "NaN").replace("+00:00", "+00") == expected  # two spellings of one value
+        # Several spellings of one value.
+        if column.type.name in ("timestamp", "timestamptz", "date", "uuid"):
+            written = written.replace('"', "").replace("Z", "+00").replace("+00:00", "+00")
+        elif column.type.name != "jsonb":
+            written = written.replace("nan", "NaN")
+        assert re.sub(r"(?<=[{,])null(?=[,}])", "NULL", written) == expected
 
 
 @pytest.mark.parametrize(("column", "value"), columns(POSTGRESQL))
