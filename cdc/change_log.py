@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from cdc.errors import ChangeLogLostError, LeaseLostError
-from cdc.model import IDENTITY_SOURCE, Checkpoint, Entry, Seen
+from cdc.model import IDENTITY_SOURCE, Checkpoint, Entry, Order, Seen
 from cdc.redis_connection import Keys, RedisAddress, append_once, connect, redis_errors
 
 EntryId: TypeAlias = tuple[int, int]  # (order, end)
@@ -198,6 +198,13 @@ class ChangeLog:
         sources = {self._keys.stream(source).encode(): source for source in after}
         return [_delivered(sources[name], found, after[sources[name]]) for name, found in answer or ()]
 
+    def find(self, source: str, order: Order) -> Entry | None:
+        """The first entry of a transaction that is still held; None where there is none of that order."""
+        with redis_errors(self._address, f"looking into the stream of {source}"):
+            found = self._redis.xrange(self._keys.stream(source), min=f"{order}-1", count=1)
+        entries = _unpacked(found[0][1][b"e"]) if found else []
+        return next((entry for entry in entries if entry.order == order and entry.end), None)
+
     def newest(self, sources: Sequence[str]) -> dict[str, EntryId]:
         """Per source, the last entry that was published."""
         with redis_errors(self._address, "reading the streams' ends"), self._redis.pipeline(transaction=False) as pipe:
@@ -234,14 +241,18 @@ def _delivered(source: str, found: Sequence[tuple[bytes, Sequence[bytes]]], afte
     entries: list[tuple[Entry, int]] = []
     for _, fields in found:
         packed = fields[1]
-        # Before there were packs, an entry stood alone; it has too few fields for a length of two bytes.
-        pack = _decode_pack(packed) if packed[:1] == _ARRAY else [_decode_entry(packed)]
+        pack = _unpacked(packed)
         size = len(packed) // len(pack)
         entries += [(entry, size) for entry in pack]
     known = 0  # of the first pack: what lies up to the place that was asked for
     while (entries[known][0].order, entries[known][0].end) <= after:
         known += 1
     return Delivered(source, entries[known:] if known else entries, len(found))
+
+
+def _unpacked(packed: bytes) -> list[Entry]:
+    """Before there were packs, an entry stood alone; it has too few fields for a length of two bytes."""
+    return _decode_pack(packed) if packed[:1] == _ARRAY else [_decode_entry(packed)]
 
 
 def _as_sent(answer: Any, **_: Any) -> Any:

@@ -18,7 +18,7 @@ from cdc.store import Command, Store
 
 BEAT_SECONDS: Final = 0.25
 STORE_POLL_SECONDS: Final = 0.5
-COUNTERS: Final = ("transactions", "rows", "echoes")
+COUNTERS: Final = ("transactions", "rows", "echoes", "skipped")
 
 
 class Control:
@@ -66,6 +66,10 @@ class Control:
         if values != self._saved:
             self.store.save_counters(self.role, values)
             self._saved = values
+
+    def asked(self) -> frozenset[int]:
+        """What operators have asked for and is not done yet, by number. Raises TransientError."""
+        return frozenset(c.id for c in self.store.commands(self.channel, self.kind)) if self.store else frozenset()
 
     def take_commands(self) -> list[Command]:
         """What an operator asked for since the last poll; each is to be acknowledged in the store when done."""

@@ -41,6 +41,7 @@ class RoleFacts(msgspec.Struct, kw_only=True):
     echoes: int = 0
     retained_bytes: int = 0
     parked: int = 0
+    skipped: int = 0  # whole transactions that an operator left out
     positions: dict[str, str] = {}
     alarms: dict[str, int] = {}
     notices: tuple[str, ...] = ()  # the latest things in the log that are told, not replicated

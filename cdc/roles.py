@@ -9,6 +9,7 @@ tried again with backoff, a halt waits for a person and looks again every half m
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import signal
@@ -23,7 +24,7 @@ import structlog
 
 from cdc.addresses import redis_address
 from cdc.child import Report, SupervisorGoneError, bind_to_parent, collect_seldom
-from cdc.control import Control
+from cdc.control import STORE_POLL_SECONDS, Control
 from cdc.errors import ChangeLogLostError, DatongError, HaltError, LeaseLostError, TransientError
 from cdc.facts import EXIT_CONFIGURATION, EXIT_FAILED, EXIT_RESTART_ME, EXIT_STOPPED, RoleKind
 from cdc.faults import Faults, InjectedDropError
@@ -77,6 +78,7 @@ class RoleProcess:
         control = self._control
         control.configuration_taken_up()
         began = time.monotonic()
+        asked: frozenset[int] = frozenset()
         try:
             self._store.open()
             if control.store is None:
@@ -91,6 +93,7 @@ class RoleProcess:
                 control.state("starting", f"standing by: another instance runs this role ({holder})")
                 self._wait(STANDBY_SECONDS)
                 return
+            asked = control.asked()
             with self._open() as session:
                 session.run()
             control.poll_store()  # what was counted since the last poll
@@ -98,7 +101,7 @@ class RoleProcess:
         except HaltError as error:
             log.error("halted", code=error.code, what=error.what, mend=error.mend)
             control.state("halted", str(error))
-            self._wait(HALTED_RETRY_SECONDS, until=self._configuration_changed)
+            self._wait(HALTED_RETRY_SECONDS, until=self._told_something(asked))
         except LeaseLostError as error:
             log.warning("lease_lost", reason=str(error))
             control.state("starting", f"standing by: {error}")
@@ -130,6 +133,23 @@ class RoleProcess:
             if self._control.paused and time.monotonic() - polled > 0.3:
                 polled = time.monotonic()
                 self._control.poll_store()
+
+    def _told_something(self, before: frozenset[int]) -> Callable[[], bool]:
+        """While halted: a changed configuration, or a new order of an operator (what halted may be skipped or dropped), is tried at once."""
+        polled = time.monotonic()
+
+        def told() -> bool:
+            nonlocal polled
+            if self._configuration_changed():
+                return True
+            if time.monotonic() - polled < STORE_POLL_SECONDS:
+                return False
+            polled = time.monotonic()
+            with contextlib.suppress(TransientError):  # the next session tells it
+                return bool(self._control.asked() - before)
+            return False
+
+        return told
 
     def _configuration_changed(self) -> bool:
         return configuration_changed(self._watch, self._control)

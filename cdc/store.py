@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from cdc import store_tables as tables
 from cdc.hub_database import HubDatabase, StoreRefusedError
 from cdc.model import Checkpoint, Order, ProgressRow
+from cdc.skip_records import SkipRecords
 
 SCHEMA_VERSION = 1
 MOST_CANDIDATES = 200
@@ -31,7 +32,7 @@ class Applied(msgspec.Struct, frozen=True):
 
 
 class Command(msgspec.Struct, frozen=True):
-    """Something an operator asked a role to do at its next turn: retry parked changes, drop one."""
+    """Something an operator asked a role to do at its next turn: retry parked changes, drop one, skip a transaction."""
 
     id: int
     command: str
@@ -50,6 +51,7 @@ class Store:
         self._database = HubDatabase(url)
         self._transaction = self._database.transaction
         self._upsert = self._database.upsert
+        self.skips = SkipRecords(self._database, deployment)
 
     def open(self) -> None:
         """Create the tables that are missing. Raises StoreRefusedError where a newer version wrote them."""
@@ -366,6 +368,8 @@ class Store:
                 (tables.decisions, tables.decisions.c.channel),
                 (tables.commands, tables.commands.c.channel),
                 (tables.parked, tables.parked.c.target),
+                (tables.skips, tables.skips.c.target),
+                (tables.skips, tables.skips.c.source),
             ):
                 connection.execute(
                     sa.delete(table).where((table.c.deployment == self.deployment) & (column == channel))

@@ -87,6 +87,23 @@ commands = sa.Table(
     sa.Column("argument", sa.Text, nullable=False),
     sa.Column("at", sa.Float, nullable=False),
 )
+skips = sa.Table(
+    "datong_skip",
+    metadata,
+    sa.Column("deployment", sa.String(64), primary_key=True),
+    sa.Column("target", sa.String(64), primary_key=True),
+    sa.Column("source", sa.String(64), primary_key=True),
+    sa.Column("order", sa.BigInteger, primary_key=True),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("who", sa.String(128), nullable=False),
+    sa.Column("requested_at", sa.Float, nullable=False),
+    sa.Column("done_at", sa.Float, nullable=False),
+    sa.Column("transaction", sa.Text, nullable=False),
+    sa.Column("mappings", sa.Text, nullable=False),
+    sa.Column("changes", sa.BigInteger, nullable=False),
+    sa.Column("row_end", sa.BigInteger, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+)
 audit = sa.Table(
     "datong_audit",
     metadata,

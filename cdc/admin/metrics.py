@@ -64,6 +64,7 @@ class _Collected(Collector):
             ("datong_echoes_dropped", "capture", "echoes", "Transactions of our own that were dropped when captured"),
             ("datong_applied_transactions", "apply", "transactions", "Transactions applied"),
             ("datong_applied_rows", "apply", "rows", "Row changes applied"),
+            ("datong_skipped_transactions", "apply", "skipped", "Transactions that an operator left out"),
         ):
             counter = CounterMetricFamily(name, help_text, labels=["channel"])
             for facts in self._snapshot.roles:

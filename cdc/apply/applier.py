@@ -25,6 +25,7 @@ from cdc.apply.parking import ParkedKeys
 from cdc.apply.people import People
 from cdc.apply.people_plan import Planner
 from cdc.apply.release import Hooks, Release
+from cdc.apply.skips import Skips
 from cdc.change_log import ChangeLog, EntryId
 from cdc.control import Control
 from cdc.lease import Lease
@@ -96,7 +97,9 @@ class Applier:
         self._known = start.known
         self._passed = start.passed
         self._waiting = ParkedKeys(self._books.parked())
-        self._maker = BatchMaker(options.deployment, parts.encoder, self._waiting, parts.planner)
+        self._skips = Skips(parts.store, options.target)
+        self._skips.look(start.passed)
+        self._maker = BatchMaker(options.deployment, parts.encoder, self._waiting, parts.planner, self._skips)
         hooks = Hooks(parts.describe, control.beat)
         self._release = Release(
             parts.sink, parts.encoder, self._books, self._waiting, self._transact, hooks, parts.people
@@ -161,14 +164,20 @@ class Applier:
         """
         if batch.people is not None and batch.people.dropped:
             log.info("forgotten_dropped", changes=batch.people.dropped)
+        if batch.skipped:
+            self._skips.begin(batch.skipped)
         if batch.empty:
             self._unwritten |= batch.written
         else:
             self._write_rows(batch, self._unwritten | batch.written)
             self._unwritten = {}
         self._passed |= batch.reached
-        if not self._books.in_table:
+        if batch.skipped or not self._books.in_table:
             self._save_progress()
+        if batch.skipped:
+            self._control.facts.skipped += self._skips.done(batch.skipped)
+        if self._skips:
+            self._skips.settle(self._passed)
 
     def _write_rows(self, batch: Batch, written: Mapping[str, Progress]) -> None:
         sink, people = self._parts.sink, self._parts.people
@@ -253,11 +262,14 @@ class Applier:
             self._saved = dict(self._passed)
 
     def _obey(self) -> None:
-        """Retry or drop parked changes where an operator asked for it."""
+        """Retry or drop parked changes, take up transactions to skip, where an operator asked for it."""
         if not (commands := self._control.take_commands()):
             return
         for command in commands:
-            self._release.obey(command)
+            if command.command == "skip":
+                self._skips.look(self._passed)
+            else:
+                self._release.obey(command)
             self._parts.store.command_done(command)
         self._orphans.renew(self._books.parked())
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from cdc.apply.encoding import Encoder, Outcome
 from cdc.apply.parking import ParkedKeys, keys_of, parked_row
 from cdc.apply.people_plan import PeoplePlan, Planner
+from cdc.apply.skips import Skipped, Skips
 from cdc.errors import HaltError
 from cdc.identity.events import decision_of
 from cdc.identity.words import Decision
@@ -35,6 +36,7 @@ class Batch:
     transactions: int = 0
     decisions: list[Decision] = field(default_factory=list)  # about people, whose references move before anything else
     moves: list[RowWrite] = field(default_factory=list)  # what those mean here; the applier finds it
+    skipped: list[Skipped] = field(default_factory=list)  # entries of transactions that an operator left out
     people: PeoplePlan | None = None  # instead of `writes`, where people or references to them are written here
 
     def park(self, row: ParkedRow) -> None:
@@ -54,11 +56,19 @@ class Batch:
 class BatchMaker:
     """Turns entries into a batch by a target's encoder and the keys that wait there."""
 
-    def __init__(self, deployment: str, encoder: Encoder, waiting: ParkedKeys, planner: Planner | None = None) -> None:
+    def __init__(
+        self,
+        deployment: str,
+        encoder: Encoder,
+        waiting: ParkedKeys,
+        planner: Planner | None = None,
+        skips: Skips | None = None,
+    ) -> None:
         self._deployment = deployment
         self._encoder = encoder
         self._waiting = waiting
         self._planner = planner
+        self._skips = skips
 
     def make(self, entries: Sequence[Entry], known: Mapping[str, Progress]) -> Batch:
         """Raises HaltError where a mapping with `on_error: halt` meets a change that it would have to park."""
@@ -79,6 +89,9 @@ class BatchMaker:
                 batch.decisions.append(decision_of(entry))
                 continue
             layouts = entry.layouts
+            if self._skips and (channel, entry.order) in self._skips:
+                batch.skipped.append(self._skipped(entry, done))
+                continue
             for change in entry.changes:
                 if change.index >= done:
                     layout = layouts[change.layout]
@@ -101,6 +114,11 @@ class BatchMaker:
                 counted = entry
                 batch.transactions += 1
         return batch
+
+    def _skipped(self, entry: Entry, done: int) -> Skipped:
+        layouts = [entry.layouts[change.layout] for change in entry.changes if change.index >= done]
+        specs = [spec for layout in layouts if (spec := self._encoder.mapping_of(layout)) is not None]
+        return Skipped(entry, tuple(sorted({spec.name for spec in specs})), len(specs))
 
     def _with_people(self, batch: Batch, planner: Planner) -> Batch:
         """What is to be written can only be said in the transaction: the keys of new rows come from the server."""
@@ -157,8 +175,9 @@ class BatchMaker:
         if spec.on_error == "halt" and reason != "waiting":
             raise HaltError(
                 "ROW_REJECTED",
-                f"mapping {spec.name}: a change of {entry.channel} at {entry.transaction or entry.order} cannot be written ({reason}): {error}",
-                "mend the row or the table, or set on_error: park",
+                f"mapping {spec.name}: a change of {entry.channel} at {entry.order} (transaction {entry.transaction}) cannot be written ({reason}): {error}",
+                "mend the row or the table, set on_error: park, or leave out the whole transaction: "
+                f"`datong skip {spec.channel} --source {entry.channel} --position {entry.order}`",
             )
         row = parked_row(self._deployment, entry, layout, change, spec.entity.key, reason, error)
         return replace(row, mapping=spec.name)  # of this channel: the one that could not write it

@@ -82,6 +82,13 @@ def _parser() -> argparse.ArgumentParser:
         pause.add_argument("channel")
         pause.add_argument("role", nargs="?", choices=("capture", "apply"))
     _parked(add("parked", "list, show, retry or drop changes that wait or failed", _late("parked", "list_all")), common)
+    skip = add("skip", "leave out one whole transaction of a source in a channel; list those", _late("skip"))
+    skip.add_argument(
+        "channel", nargs="?", metavar="CHANNEL", help="where it is not to be written; without it: the list"
+    )
+    skip.add_argument("--source", metavar="SOURCE", help="the channel whose transaction it is")
+    skip.add_argument("--position", metavar="P", help="its place, as a halt's reason and `datong parked list` name it")
+    skip.add_argument("--json", action="store_true", help="the list as JSON")
     _identity(
         add("identity", "who somebody is in every channel; questions about people", _late("identity", "show")), common
     )

@@ -58,6 +58,7 @@ def list_all(options: argparse.Namespace) -> int:
         waiting = _gather(configuration, store)
         if options.reveal and waiting:
             store.audit(who(), "parked reveal", "all", "", str(len(waiting)))
+        skipped = sum(record.state == "done" for record in store.skips.all())
     documents = [one.document(reveal=options.reveal) for one in waiting]
     if options.json:
         print(json.dumps(documents, ensure_ascii=False, indent=2))
@@ -66,6 +67,8 @@ def list_all(options: argparse.Namespace) -> int:
         print_table([field.upper() for field in fields], [[one[field] for field in fields] for one in documents])
     else:
         print("nothing is parked")
+    if skipped and not options.json:
+        print(f"transactions left out by an operator: {skipped} - `datong skip` lists them")
     return 0
 
 

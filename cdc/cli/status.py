@@ -70,7 +70,7 @@ def _stopped(kind: RoleKind, channel: str, counters: Mapping[str, int], paused: 
 
     facts = RoleFacts(kind=kind, channel=channel, pid=0, state="dead")
     facts.rows, facts.transactions = counters.get("rows", 0), counters.get("transactions", 0)
-    facts.echoes = counters.get("echoes", 0)
+    facts.echoes, facts.skipped = counters.get("echoes", 0), counters.get("skipped", 0)
     reason = "no service is running (and it is paused)" if paused else "no service is running"
     return RoleView(facts=facts, alive=False, exit_reason=reason)
 
@@ -87,6 +87,10 @@ def _show(document: dict[str, Any]) -> None:
             if role is not None:
                 rows.append((name, kind, *_cells(role)))
     print_table(heads, rows)
+    skipped = {name: roles["apply"]["skipped"] for name, roles in document["channels"].items() if roles["apply"]}
+    if any(skipped.values()):
+        told = ", ".join(f"{count} in {name}" for name, count in skipped.items() if count)
+        print(f"transactions left out by an operator: {told} - `datong skip` lists them")
     off = [name for name, mapping in document["mappings"].items() if not mapping["enabled"]]
     if off:
         print(f"disabled mappings: {', '.join(sorted(off))}")

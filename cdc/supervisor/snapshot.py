@@ -131,7 +131,11 @@ def _capture(role: RoleHealth, facts: RoleFacts, rate: float) -> dict[str, Any]:
 
 
 def _apply(role: RoleHealth, facts: RoleFacts, rate: float) -> dict[str, Any]:
-    return _common(role, facts, rate) | {"parked": facts.parked, "positions": facts.positions}
+    return _common(role, facts, rate) | {
+        "parked": facts.parked,
+        "skipped": facts.skipped,
+        "positions": facts.positions,
+    }
 
 
 def _common(role: RoleHealth, facts: RoleFacts, rate: float) -> dict[str, Any]:
