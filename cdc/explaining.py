@@ -10,18 +10,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from transforms import registry
-from transforms.columns import ColumnRefusedError
+from transforms.columns import ColumnRefusedError, column_ends
 from transforms.compile import column_codec, compile_mapping
 from transforms.compiled import CompiledMapping, MappingRefusedError
 from transforms.fixed_point import check_compiled
+from transforms.kinds import kind_of_field
 from transforms.narrowing import narrower
 from transforms.promises import Source, unkept
 from transforms.registry import TransformRefusedError
-from transforms.specs import ColumnSpec, MappingSpec, TransformSpec
+from transforms.specs import ColumnSpec, FieldSpec, MappingSpec, TransformSpec
 from transforms.tables import Column, Table
 
 HEADS = ("column", "type there", "transforms", "field", "type", "captured", "applied", "lossy")
 _SECRET = frozenset({"hash", "encrypt"})
+_QUOTED = frozenset("{}[],:#\"'&*!|>%@`\\\n\t")  # what a text in YAML's short form cannot hold as it is
+_MOST_WORDS = 12
 
 
 @dataclass(slots=True)
@@ -88,13 +91,36 @@ def _step(step: TransformSpec) -> str:
         return step.name
     if step.name in _SECRET or step.name not in registry.builtin():
         return f"{step.name}: ..."
-    return f"{step.name}: {step.parameter}"
+    return f"{step.name}: {_as_yaml(step.parameter)}"
 
 
-def _constraints(target: object) -> str:
+def _as_yaml(value: object) -> str:
+    """A parameter as an operator writes it."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_as_yaml(key)}: {_as_yaml(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_as_yaml, value)) + "]"
+    if isinstance(value, str):
+        return value if value and value == value.strip() and not _QUOTED & set(value) else f'"{value}"'
+    return _constant(value)
+
+
+def _constraints(target: FieldSpec) -> str:
     names = ("required", "max_length", "minimum", "maximum", "pattern", "precision", "scale", "merge", "to")
-    told = [f"{name} {value}" for name in names if (value := getattr(target, name)) not in (None, False)]
-    return ", ".join("required" if text == "required True" else text for text in told)
+    told = []
+    for name in names:
+        value = getattr(target, name)
+        if value is not None and value is not False:
+            told.append(name if value is True else f"{name} {value}")
+    if target.values is not None:
+        told.append(f"one of {_some(target.values)}" if target.type != "set" else f"of {_some(target.values)}")
+    return ", ".join(told)
+
+
+def _some(words: Sequence[str]) -> str:
+    return ", ".join(words[:_MOST_WORDS]) + (
+        f" and {len(words) - _MOST_WORDS} more" if len(words) > _MOST_WORDS else ""
+    )
 
 
 def _way(
@@ -124,37 +150,51 @@ def _lossy(
     """What cannot pass: ways without a way back, and values of other channels' columns that this one is too narrow for."""
     target = spec.entity.field(column_spec.field)
     assert target is not None
-    notes = [
-        f"{step.name} has no way back"
-        for step in column_spec.transforms
-        if step.name in registry.builtin() and not registry.builtin()[step.name].invertible
-    ]
+    notes = [f"{name} has no way back" for name in _one_way(spec, column_spec, column, target)]
     notes += [
         f"enum names no column value for {', '.join(missing)}: such a change is parked"
         for step in column_spec.transforms
         if spec.applies and step.name == "enum" and isinstance(step.parameter, dict)
         if (missing := [v for v in target.values or () if v not in set(map(str, step.parameter.values()))])
     ]
-    if spec.applies and not column_spec.transforms:
+    if spec.applies:
         for other, table in sources:
             for theirs in other.columns:
-                if theirs.field != target.name:
-                    continue
                 source = table.column(theirs.column)
-                if (
-                    source is not None
-                    and source.nullable
-                    and not (column.nullable or target.required or theirs.transforms)
-                ):
-                    notes.append(
-                        f"NULL from {other.name}: is parked - add `required: true` or make the column nullable"
-                    )
-                misfit = None if source is None or theirs.transforms else narrower(target, source.type, column.type)
-                if misfit is not None:
-                    notes.append(
-                        f"{misfit.holds} from {other.name}: beyond the column is parked - {misfit.mend} or widen the column"
-                    )
+                if theirs.field == target.name and source is not None:
+                    notes += _from_another(column_spec, column, target, other.name, theirs, source)
     return "; ".join(notes) or "-"
+
+
+def _from_another(
+    column_spec: ColumnSpec, column: Column, target: FieldSpec, name: str, theirs: ColumnSpec, source: Column
+) -> list[str]:
+    """Values of another mapping's column that this one does not hold."""
+    notes = []
+    always = target.required or any(step.name == "default" for step in theirs.transforms)
+    if source.nullable and not (column.nullable or always):
+        notes.append(f"NULL from {name}: is parked - add `required: true` or make the column nullable")
+    if not column_spec.transforms and not theirs.transforms:
+        misfit = narrower(target, source.type, column.type)
+        if misfit is not None:
+            notes.append(f"{misfit.holds} from {name}: beyond the column is parked - {misfit.mend} or widen the column")
+    return notes
+
+
+def _one_way(spec: MappingSpec, column_spec: ColumnSpec, column: Column, target: FieldSpec) -> list[str]:
+    """The transforms without a way back, built for the column as it is."""
+    found = []
+    try:
+        kind = column_ends(column).kind
+        own = kind if target.type == "reference" else kind_of_field(target.type)
+        zone = zoneinfo.ZoneInfo(spec.time_zone)
+        for step in column_spec.transforms:
+            built = registry.build(step, kind, registry.Context(target, own, zone, column.name))
+            found += [] if built.encode is not None else [step.name]
+            kind = built.kind
+    except (ColumnRefusedError, TransformRefusedError):
+        return found  # what refuses the column is told beside it
+    return found
 
 
 def _rules(spec: MappingSpec, table: Table) -> list[str]:

@@ -167,7 +167,8 @@ def _problem(found: Any, raw: dict[Any, Any]) -> Problem:
         case "model_type" | "dict_type" | "model_attributes_type":
             return Problem(path, "must hold keys and values")
         case "list_type":
-            return Problem(path, "must be a list")
+            hint = ": put its steps in [ ], such as [{suffix: 元}, decimal]" if real[-1:] == ("transforms",) else ""
+            return Problem(path, f"must be a list{hint}")
         case "too_short":
             return Problem(path, "must not be empty")
     return Problem(path, str(found["msg"])[:1].lower() + str(found["msg"])[1:])

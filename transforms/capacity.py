@@ -15,6 +15,7 @@ from transforms.specs import FieldSpec
 from transforms.tables import ColumnType
 from transforms.text_limits import TEXT_BYTES, as_catalogs_show
 
+BARE_UUID: Final = 32  # characters of a UUID without dashes
 ANOTHER_WORD: Final = "add a transform (enum), take the value out,"
 _SIZED_TEXT: Final = ("char", "varchar", "bpchar")
 _SIZED_BYTES: Final = ("binary", "varbinary")
@@ -46,12 +47,27 @@ def fits(field: FieldSpec, column_type: ColumnType) -> Misfit | None:
     if field.type == "decimal" and field.precision is not None:
         return _decimals(field.precision, field.scale or 0, column_type)
     if field.type == "text":
-        return _longer("text up to {} characters", field.max_length, text_room(column_type))
+        return _longer("text up to {} characters", longest_text(field), text_room(column_type))
     if field.type == "bytes":
         return _longer("bytes up to {}", field.max_length, bytes_room(column_type))
     if field.type in ("enum", "set"):
         return _words(field, column_type)
+    if field.type == "uuid":
+        return _uuids(column_type)
     return None
+
+
+def _uuids(column_type: ColumnType) -> Misfit | None:
+    room, octets = text_room(column_type), bytes_room(column_type)
+    if (room is not None and room < 36 and room != BARE_UUID) or (octets is not None and octets < 16):
+        return Misfit("uuid", "take char(36), char(32) (without dashes) or binary(16),")
+    return None
+
+
+def longest_text(field: FieldSpec) -> int | None:
+    """The longest text that a field's own words allow, None where they do not say."""
+    declared = [n for n in (field.max_length, max(map(len, field.values or ()), default=None)) if n is not None]
+    return min(declared, default=None)
 
 
 def text_room(column_type: ColumnType) -> int | None:

@@ -11,24 +11,37 @@ from __future__ import annotations
 
 import difflib
 import zoneinfo
-from collections.abc import Callable, Iterable
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, NoReturn
 
 from transforms import registry
 from transforms.batches import many, over_column, over_wire
-from transforms.bits import bit_conversion
 from transforms.capacity import ANOTHER_WORD, Misfit, fits
 from transforms.columns import ColumnEnds, ColumnRefusedError, column_ends
 from transforms.compiled import ColumnCodec, CompiledMapping, MappingRefusedError, Problem
 from transforms.constants import Constant, constants, opposite
 from transforms.conversions import conversion
 from transforms.fields import FieldCodec, compose, field_codec
-from transforms.kinds import PYTHON_CLASS, Step
+from transforms.kinds import PYTHON_CLASS, Kind, Step
 from transforms.local_keys import local_field
 from transforms.registry import NO_DEFAULT, Context, TransformRefusedError
+from transforms.special_columns import column_conversion
 from transforms.specs import ColumnSpec, FieldSpec, MappingSpec
 from transforms.tables import Column, Table
 from transforms.values import RefusedValueError, masked
+
+# What an operator forgot, most likely, where a column's kind does not become the field's by itself.
+_MISSING: Final[Mapping[tuple[Kind, Kind], str]] = {
+    ("text", "integer"): "integer",
+    ("text", "decimal"): "decimal",
+    ("text", "float"): "decimal",
+    ("text", "boolean"): "boolean, such as {boolean: {true: Y, false: N}}",
+    ("integer", "instant"): "epoch, such as {epoch: ms}",
+    ("integer", "datetime"): "epoch, such as {epoch: ms}",
+    ("decimal", "instant"): "epoch, such as {epoch: s}",
+    ("integer", "date"): "epoch to a field of type instant, or make the column a date",
+    ("boolean", "text"): "enum, such as {enum: {true: Y, false: N}}",
+}
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
@@ -209,15 +222,15 @@ def _join(
     if field.merge is not None:
         _check_counter(column_spec, column, ends, field)
     if apply and one_way is not None:
-        raise TransformRefusedError(
-            f"transform {one_way} has no way back, and the mapping applies: use direction capture"
-        )
-    joint = bit_conversion(column.type, codec.kind, ends.where) if plain else None
+        raise TransformRefusedError(f"transform {one_way} has no way back, and the mapping applies: {way_out(one_way)}")
+    joint = column_conversion(column.type, kind, codec.kind, ends.where) if plain else None
     joint = joint or conversion(kind, codec.kind, ends.where, zone)
     if joint is None:
+        hint = _MISSING.get((kind, codec.kind)) if plain else None
         raise ColumnRefusedError(
             f"column {column.name} {column.type} cannot hold field {field.name}: {field.type}"
             + (f" (after its transforms it is {kind})" if column_spec.transforms else "")
+            + (f" - add the transform {hint}" if hint else "")
         )
     rest = [joint.forth, *codec.checks, codec.to_wire]
     forth += [_past_null(step) if may_be_null and step is not None else step for step in rest]
@@ -243,6 +256,13 @@ def _join(
         many([step for step in reversed(back) if step is not None]), encode, refuses_null=refuses_null
     )
     return ColumnCodec(column.name, field.name, ends.kind, decode, encode, decode_many, encode_many)
+
+
+def way_out(transform: str) -> str:
+    """What to do about a transform that has no way back."""
+    if transform in ("trim", "lower", "upper"):
+        return f"use direction capture, or {{{transform}: both}} to write that form here too"
+    return "use direction capture"
 
 
 def _check_words(column: Column, field: FieldSpec, encode: Step) -> None:

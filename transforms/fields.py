@@ -60,6 +60,8 @@ def field_problems(field: FieldSpec) -> list[str]:
     problems = []
     if field.type in ("enum", "set") and not field.values:
         problems.append(f"type {field.type} needs values")
+    if field.type == "text" and field.values == ():
+        problems.append("values is empty: nothing would be allowed")
     if field.values is not None and len(set(field.values)) != len(field.values):
         problems.append("values holds one value twice")
     allowed: dict[str, tuple[object, tuple[str, ...]]] = {

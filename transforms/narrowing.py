@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from transforms.capacity import Misfit, bytes_room, largest, text_room, told, whole_bounds
+from transforms.capacity import Misfit, bytes_room, largest, longest_text, text_room, told, whole_bounds
 from transforms.column_limits import fraction_digits
 from transforms.mysql_charsets import CHARSETS
 from transforms.specs import FieldSpec
@@ -46,7 +46,8 @@ def _long(field: FieldSpec, source: ColumnType, target: ColumnType) -> Misfit | 
     room = room_of(target)
     if room is None:
         return None
-    longest = min((n for n in (field.max_length, room_of(source)) if n is not None), default=None)
+    own = longest_text(field) if field.type == "text" else field.max_length
+    longest = min((n for n in (own, room_of(source)) if n is not None), default=None)
     if longest is not None and longest <= room:
         return None
     holds = f"{field.type} of any length" if longest is None else f"{field.type} up to {longest} {unit}"
@@ -82,7 +83,8 @@ def _floats(field: FieldSpec, source: ColumnType, target: ColumnType) -> Misfit 
         return None
     if source.name in _DOUBLES and target.name in _SINGLES:
         return Misfit("float of more than 7 digits", "round in the source")
-    if source.engine == "postgresql" and target.engine != "postgresql" and source.name in _DOUBLES | _SINGLES:
+    bounded = field.minimum is not None and field.maximum is not None  # the field refuses NaN and infinity itself
+    if source.engine == "postgresql" != target.engine and source.name in _DOUBLES | _SINGLES and not bounded:
         return Misfit("NaN and infinity", "keep to finite numbers")
     return None
 

@@ -8,12 +8,14 @@ import zoneinfo
 from typing import Final, get_args
 
 from transforms import registry
+from transforms.compile import way_out
 from transforms.compiled import Problem
 from transforms.conversions import conversion
 from transforms.fields import field_problems
 from transforms.kinds import Kind, kind_of_field
 from transforms.registry import Context, KindRefusedError, TransformRefusedError
 from transforms.specs import ColumnSpec, FieldSpec, MappingSpec
+from transforms.stand_ins import refusal
 
 _KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
@@ -28,6 +30,8 @@ def check_mapping(spec: MappingSpec) -> list[Problem]:
             continue
         try:
             _check_column(column, field, zone, spec.applies, field.name in spec.entity.key)
+            if column.transforms and (error := refusal(spec, column, field)) is not None:
+                problems.append(Problem(f"mappings.{spec.name}.columns.{column.column}", str(error)))
         except TransformRefusedError as error:
             problems.append(Problem(f"mappings.{spec.name}.columns.{column.column}", str(error)))
     return problems
@@ -54,7 +58,7 @@ def _check_column(column: ColumnSpec, field: FieldSpec, zone: zoneinfo.ZoneInfo,
             raise next((error for error in refused if not isinstance(error, KindRefusedError)), refused[0])
         if one_way and applies:
             raise TransformRefusedError(
-                f"transform {transform.name} has no way back, and the mapping applies: use direction capture"
+                f"transform {transform.name} has no way back, and the mapping applies: {way_out(transform.name)}"
             )
         kinds = made
     if not any(conversion(kind, target, "", zone) for kind in kinds):

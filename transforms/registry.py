@@ -75,13 +75,17 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """`parameter` is the type that a parameter must have, checked by pydantic; None takes no parameter at all."""
+    """`parameter` is the type that a parameter must have, checked by pydantic; None takes no parameter at all.
+
+    `example`: a good parameter as YAML has it, shown where one is wrong.
+    """
 
     name: str
     summary: str
     parameter: Any
     build: Callable[[Any, Kind, Context], Built]
     invertible: bool = True
+    example: str = ""
 
 
 def require(kind: Kind, accepted: Iterable[Kind], name: str) -> None:
@@ -121,7 +125,7 @@ def _load(point: importlib.metadata.EntryPoint) -> Transform:
         raise TransformRefusedError(f"transform {point.name} ({point.value}) cannot be loaded: {error!r}") from error
     if not isinstance(loaded, Transform):
         raise TransformRefusedError(f"transform {point.name} ({point.value}) is not a transforms.Transform")
-    return Transform(point.name, loaded.summary, loaded.parameter, _told(loaded), loaded.invertible)
+    return replace(loaded, name=point.name, build=_told(loaded))
 
 
 def _told(own: Transform) -> Callable[[Any, Kind, Context], Built]:
@@ -161,7 +165,8 @@ def checked_parameter(transform: Transform, parameter: object) -> object:
         return _adapter(transform.parameter).validate_python(parameter)
     except pydantic.ValidationError as error:
         found = error.errors(include_url=False)
-        raise TransformRefusedError(f"transform {transform.name} {_said(found, parameter)}") from None
+        example = f" - for example {{{transform.name}: {transform.example}}}" if transform.example else ""
+        raise TransformRefusedError(f"transform {transform.name} {_said(found, parameter)}{example}") from None
 
 
 def _said(found: Sequence[Any], parameter: object) -> str:
@@ -170,7 +175,8 @@ def _said(found: Sequence[Any], parameter: object) -> str:
         return "needs a parameter"
     first = found[0]
     kind, context = first["type"], first.get("ctx", {})
-    names = [part for part in first["loc"] if isinstance(part, str) and part.islower() and len(part) < 20]
+    inside = [part for part in first["loc"] if isinstance(part, str) and part != "[key]"]
+    names = [part for part in inside if part.islower() and len(part) < 20]
     if {each["loc"][-1] for each in found if each["loc"]} >= {"bool", "int", "float", "str"}:
         said, names = "must be a plain value: a text, a number, true or false", names[:-1]
     elif kind == "missing":
@@ -182,6 +188,8 @@ def _said(found: Sequence[Any], parameter: object) -> str:
         said = "must not be empty" if least == 1 else f"must have at least {least} characters"
     elif kind in ("dict_type", "model_type", "dataclass_type"):
         said = "must hold keys and values"
+    elif kind == "string_type":
+        said = "must be a text: put it in quotes"
     elif kind == "value_error":
         said = str(context["error"])
     else:
@@ -199,6 +207,11 @@ def _adapter(parameter: Any) -> pydantic.TypeAdapter[object]:
 
 
 _adapters: Final[dict[int, tuple[object, pydantic.TypeAdapter[object]]]] = {}
+
+
+def brings_to_one_form(spec: TransformSpec) -> bool:
+    """Whether an operator asked for a step that changes a value once, on both ways alike: `lower: both`."""
+    return spec.name in ("trim", "lower", "upper") and spec.parameter == "both"
 
 
 def build(spec: TransformSpec, kind: Kind, context: Context) -> Built:

@@ -401,7 +401,10 @@ def test_all_problems_of_a_mapping_come_at_once_with_their_paths():
         compile_mapping(mapping, table, capture=True, apply=True)
     assert [str(problem) for problem in refused.value.problems] == [
         "mappings.web.orders.columns.numbr: no column 'numbr' in table shop.orders - did you mean 'number'?",
-        "mappings.web.orders.columns.paid: column paid varchar(20) cannot hold field paid: boolean",
+        (
+            "mappings.web.orders.columns.paid: column paid varchar(20) cannot hold field paid: boolean"
+            " - add the transform boolean, such as {boolean: {true: Y, false: N}}"
+        ),
         "mappings.web.orders.columns.total: column total is computed by the server and cannot be written",
         "mappings.web.orders.columns.number: no field 'm' in entity 'order'",
         "mappings.web.orders.key: columns numbr do not identify a row of shop.orders: make them its primary key or a unique key",

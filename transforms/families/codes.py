@@ -115,17 +115,20 @@ TRANSFORMS: Final = (
         "Column codes to the dictionary's words and back: `enum: {0: basic, 1: silver}`.",
         Annotated[dict[Scalar, Scalar], pydantic.Field(min_length=1), pydantic.Strict()],
         _enum,
+        example="{0: basic, 1: silver}",
     ),
     Transform(
         "boolean",
         "Declared spellings of true and false: `boolean: {true: [Y, y], false: N}`; the first one is written.",
         Spellings | None,
         _boolean,
+        example="{true: [Y, y], false: N}",
     ),
     Transform(
         "default",
         "What NULL in the column means: `default: 0`. A field without a value is refused on the way back.",
         Scalar,
         _default,
+        example="0",
     ),
 )

@@ -133,5 +133,6 @@ TRANSFORMS: Final = (
         JsonPath,
         _json_path,
         invertible=False,
+        example="$.profile.nickname",
     ),
 )

@@ -110,5 +110,6 @@ TRANSFORMS: Final = (
         "Moves the decimal point exactly: `scale: 2` reads cents (1990) as units (19.90); `scale: -2` the other way.",
         Digits,
         _scale,
+        example="2",
     ),
 )

@@ -129,5 +129,6 @@ TRANSFORMS: Final = (
         "A region's phone numbers to E.164, back in a style: `phone: {region: CN, style: dashed}`; `phone: CN` is national.",
         PhoneStyle,
         _phone,
+        example="CN",
     ),
 )

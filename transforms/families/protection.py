@@ -172,6 +172,7 @@ TRANSFORMS: Final = (
         Mask | None,
         _mask,
         invertible=False,
+        example="{first: 3, last: 4}",
     ),
     Transform(
         "hash",
@@ -179,11 +180,13 @@ TRANSFORMS: Final = (
         Hash,
         _hash,
         invertible=False,
+        example='{key: "${HASH_KEY}"}',
     ),
     Transform(
         "encrypt",
         "Authenticated encryption: the field, or with `at: column` the column, holds the ciphertext. The first key writes, all read.",
         Encrypt,
         _encrypt,
+        example='{keys: {k1: "${KEY_1}"}}',
     ),
 )

@@ -1,14 +1,14 @@
-"""Text: `prefix`, `suffix`, `replace`, and the one-way `trim`, `lower`, `upper`."""
+"""Text: `prefix`, `suffix`, `replace`, and `trim`, `lower`, `upper`, which are one-way unless `both` is asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Final
+from typing import Annotated, Final, Literal
 
 import pydantic
 
 from transforms.kinds import Kind
-from transforms.registry import Built, Context, Transform, require
+from transforms.registry import Built, Context, Transform, TransformRefusedError, require
 
 NonEmpty = Annotated[str, pydantic.Field(min_length=1, strict=True)]
 
@@ -77,23 +77,39 @@ def _truncate(parameter: int, kind: Kind, context: Context) -> Built:
     return Built(kind, lambda value: value[:parameter], None)
 
 
-def _one_way(name: str, change: Callable[[str], str]) -> Callable[[Any, Kind, Context], Built]:
-    def build(parameter: None, kind: Kind, context: Context) -> Built:
-        del parameter, context
+def _one_form(name: str, change: Callable[[str], str]) -> Callable[[Literal["both"] | None, Kind, Context], Built]:
+    """Brings a text to one form. Where the column came from is lost; `both` says that the column is to hold that form too."""
+
+    def build(parameter: Literal["both"] | None, kind: Kind, context: Context) -> Built:
         require(kind, ("text",), name)
-        return Built("text", change, None)
+        if parameter is None:
+            return Built("text", change, None)
+        if context.is_key:
+            raise TransformRefusedError(
+                f"transform {name}: field {context.field.name} is in the entity's key, and two rows here would be one there"
+            )
+        return Built("text", change, change)
 
     return build
 
 
 TRANSFORMS: Final = (
-    Transform("prefix", "Text that stands before every value in the column: `prefix: SKU-`.", NonEmpty, _prefix),
-    Transform("suffix", "Text that stands after every value in the column: `suffix: 元`.", NonEmpty, _suffix),
+    Transform(
+        "prefix",
+        "Text that stands before every value in the column: `prefix: SKU-`.",
+        NonEmpty,
+        _prefix,
+        example="SKU-",
+    ),
+    Transform(
+        "suffix", "Text that stands after every value in the column: `suffix: 元`.", NonEmpty, _suffix, example="元"
+    ),
     Transform(
         "replace",
         "Replaces texts: `replace: {/: -}`. One-way where something is replaced by nothing.",
         Annotated[dict[NonEmpty, str], pydantic.Field(min_length=1)],
         _replace,
+        example="{/: -}",
     ),
     Transform(
         "truncate",
@@ -101,8 +117,27 @@ TRANSFORMS: Final = (
         Annotated[int, pydantic.Field(strict=True, ge=1)],
         _truncate,
         invertible=False,
+        example="64",
     ),
-    Transform("trim", "Drops spaces around the value. One-way.", None, _one_way("trim", str.strip), invertible=False),
-    Transform("lower", "Lower case. One-way.", None, _one_way("lower", str.lower), invertible=False),
-    Transform("upper", "Upper case. One-way.", None, _one_way("upper", str.upper), invertible=False),
+    Transform(
+        "trim",
+        "Drops spaces around the value. One-way; `trim: both` writes the same form back.",
+        Literal["both"] | None,
+        _one_form("trim", str.strip),
+        example="both",
+    ),
+    Transform(
+        "lower",
+        "Lower case. One-way; `lower: both` writes the same form back.",
+        Literal["both"] | None,
+        _one_form("lower", str.lower),
+        example="both",
+    ),
+    Transform(
+        "upper",
+        "Upper case. One-way; `upper: both` writes the same form back.",
+        Literal["both"] | None,
+        _one_form("upper", str.upper),
+        example="both",
+    ),
 )

@@ -19,6 +19,7 @@ from transforms.registry import Built, Context, Transform, TransformRefusedError
 _DIRECTIVES: Final = frozenset("YmdHMSfzj")
 _TIME_DIRECTIVES: Final = frozenset("HMSfz")
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_ANY_DAY: Final = dt.date(1900, 1, 1)  # what strptime takes where a format names none
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
 
 
@@ -41,8 +42,9 @@ class DatetimeFormat(pydantic.BaseModel):
         directives = set(re.findall(r"%(.?)", written))
         if unknown := directives - _DIRECTIVES:
             raise ValueError(f"the directives %{', %'.join(sorted(unknown))} are not supported")
-        if "Y" not in directives or not ({"m", "d"} <= directives or "j" in directives):
-            raise ValueError("it needs %Y, %m and %d")
+        has_day = "Y" in directives and ({"m", "d"} <= directives or "j" in directives)
+        if not has_day and (directives & set("Ymdjz") or "H" not in directives):
+            raise ValueError("it needs %Y, %m and %d, or for a time of day %H and no day")
         return written
 
     @pydantic.field_validator("zone")
@@ -76,6 +78,12 @@ def _datetime(parameter: DatetimeFormat, kind: Kind, context: Context) -> Built:
             refuse(value, f"does not fit into the format {pattern}")
         return made
 
+    if "Y" not in directives:
+        if context.target not in ("time", "duration") or parameter.zone:
+            raise TransformRefusedError(f"transform datetime: {pattern} is a time of day without a day or a zone")
+        return Built(
+            "time", lambda value: parse(value).time(), lambda value: write(dt.datetime.combine(_ANY_DAY, value))
+        )
     zone = zoneinfo.ZoneInfo(parameter.zone) if parameter.zone else context.time_zone
     if zoned:
         return Built("instant", lambda value: _utc(parse(value), context), lambda value: write(value.astimezone(zone)))
@@ -131,6 +139,9 @@ TRANSFORMS: Final = (
         'Text in a format: `datetime: {format: "%Y-%m-%d %H:%M", zone: Asia/Shanghai}`; with a zone it is an instant.',
         DatetimeFormat,
         _datetime,
+        example='"%Y-%m-%d %H:%M"',
     ),
-    Transform("epoch", "Seconds or milliseconds since 1970 in UTC: `epoch: ms`.", Literal["s", "ms"], _epoch),
+    Transform(
+        "epoch", "Seconds or milliseconds since 1970 in UTC: `epoch: ms`.", Literal["s", "ms"], _epoch, example="ms"
+    ),
 )
