@@ -4,10 +4,11 @@ Guards I2 (the apply record is the first statement of every transaction), I5, I6
 
 The life of one batch, driven by `cdc.apply`:
 
-    identity = sink.begin(header)      BEGIN, compare-and-set of datong_progress: the transaction's first statements. They may go in one
+    sink.begin(header)                 BEGIN, compare-and-set of datong_progress: the transaction's first statements. They may go in one
                                        packet with what comes next, which then raises Fenced (not where `header.rows` is 0)
     sink.write(writes)                 all rows, in order; or sink.write_singly(writes) after a Rejected
     sink.park(rows); sink.unpark(ids)  inside the same transaction
+    identity = sink.identity()         once it is answered, the lease was ours when the transaction opened
     ... the loop guard writes the record to Redis under `identity` ...
     sink.commit()
 
@@ -264,10 +265,14 @@ class Sink(Protocol):
         """Read all progress lines, waiting for a transaction of another session that holds them."""
         ...
 
-    def begin(self, header: TransactionHeader) -> str:
-        """Open the transaction and move the progress; answer its identity as this server's log will show it.
+    def begin(self, header: TransactionHeader) -> None:
+        """Open the transaction and move the progress."""
+        ...
 
-        PostgreSQL `xid`, MySQL `thread_id/ordinal`, MariaDB the token.
+    def identity(self) -> str:
+        """Of the open transaction, as this server's log will show it. Raises Fenced where the progress could not be moved.
+
+        PostgreSQL `xid`, MySQL `thread_id/ordinal`, MariaDB the token. On MySQL and MariaDB it is known before the progress is moved.
         """
         ...
 

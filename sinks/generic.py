@@ -53,14 +53,18 @@ class GenericSink(TableSink[GenericSession, GenericPlan, GenericStatement]):
     def people(self) -> PeopleSink:
         raise Halt("people are not written into an SQLite file", mend="take that mapping out of the configuration")
 
-    def begin(self, header: TransactionHeader) -> str:
+    def begin(self, header: TransactionHeader) -> None:
         session = self._open()
         if self._has_tables:
             generic_bookkeeping.begin(session, header)
         else:
             session.plain("BEGIN IMMEDIATE", "opening a transaction")
         self._header, self._wrote = header, False
-        return header.token
+
+    def identity(self) -> str:
+        self._in_transaction()
+        assert self._header is not None
+        return self._header.token
 
     def commit(self) -> None:
         session = self._in_transaction()

@@ -86,7 +86,7 @@ class MySQLSink(TableSink[MySQLSession, TablePlan, DataStatement]):
         found = read_mysql_table(session.ask, self._address.engine, table.schema or None, table.name)
         return TablePlan(found) if found else None
 
-    def begin(self, header: TransactionHeader) -> str:
+    def begin(self, header: TransactionHeader) -> None:
         if self._uncounted:
             self._renew()
         session = self._open()
@@ -106,7 +106,12 @@ class MySQLSink(TableSink[MySQLSession, TablePlan, DataStatement]):
         if comment != self._dialect.comment:
             self._dialect = replace(self._dialect, comment=comment)
         self._header, self._wrote, self._logged = header, False, self._has_tables
-        return header.token if mariadb else f"{session.thread_id}/{self._commits + 1}"
+
+    def identity(self) -> str:
+        session = self._in_transaction()
+        assert self._header is not None
+        mariadb = self._address.engine == "mariadb"
+        return self._header.token if mariadb else f"{session.thread_id}/{self._commits + 1}"
 
     def commit(self) -> None:
         session = self._in_transaction()

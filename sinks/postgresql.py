@@ -31,6 +31,7 @@ class PostgreSQLSink(TableSink[PostgreSQLSession, TablePlan, DataQuery]):
 
     _books = postgresql_bookkeeping
     _staging: Staging | None = None  # of this session, once a batch was large enough
+    _xid: int | None = None  # of the open transaction, once its first statements were answered
 
     def _new_session(self) -> PostgreSQLSession:
         self._staging = None
@@ -50,15 +51,27 @@ class PostgreSQLSink(TableSink[PostgreSQLSession, TablePlan, DataQuery]):
         found = read_postgresql_table(session.ask, table.schema or None, table.name)
         return TablePlan(found) if found else None
 
-    def begin(self, header: TransactionHeader) -> str:
-        xid = postgresql_bookkeeping.begin(self._open(), header, tables=self._has_tables)
+    def begin(self, header: TransactionHeader) -> None:
+        session = self._open()
+        self._xid = None
+        postgresql_bookkeeping.begin(session, header, self._opened, tables=self._has_tables)
         self._header, self._wrote = header, False
         if self._staging is not None:
             self._staging.begin()
-        return str(xid % _XID_RANGE)
+        if not header.rows:
+            session.flush()
+
+    def _opened(self, xid: int) -> None:
+        self._xid = xid
+
+    def identity(self) -> str:
+        self._in_transaction().flush()
+        assert self._xid is not None
+        return str(self._xid % _XID_RANGE)
 
     def commit(self) -> None:
         session = self._in_transaction()
+        session.flush()
         self._header = None
         try:
             session.send_commit()
@@ -121,6 +134,12 @@ class PostgreSQLSink(TableSink[PostgreSQLSession, TablePlan, DataQuery]):
         yield
         if late:
             self._in_transaction().run_one(Query("SET CONSTRAINTS ALL IMMEDIATE", "checking constraints"))
+
+    def _in_transaction(self) -> PostgreSQLSession:
+        session = super()._in_transaction()
+        if session.void:
+            raise RuntimeError("the transaction did not open: rollback comes first")
+        return session
 
     def _attempt(self, writes: Sequence[RowWrite]) -> None:
         session = self._in_transaction()

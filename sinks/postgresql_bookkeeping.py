@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from sinks.bookkeeping import (
@@ -17,7 +17,7 @@ from sinks.bookkeeping import (
     record_text,
 )
 from sinks.contract import Fenced, Halt, ParkedRow, Progress, ProgressMove, SinkError, TransactionHeader
-from sinks.postgresql_session import PostgreSQLSession, Query
+from sinks.postgresql_session import Answer, Opening, PostgreSQLSession, Query
 
 _PROGRESS: Final = f"public.{PROGRESS_TABLE}"
 _PARKED: Final = f"public.{PARKED_TABLE}"
@@ -107,30 +107,34 @@ def progress(session: PostgreSQLSession, deployment: str, target: str | None) ->
     return {source: Progress(order, end, bool(complete), hlc) for source, order, end, complete, hlc in answers[2].rows}
 
 
-def begin(session: PostgreSQLSession, header: TransactionHeader, *, tables: bool) -> int:
-    """BEGIN and the compare-and-set of every line, in one round trip; answer the transaction's whole id.
+def begin(
+    session: PostgreSQLSession, header: TransactionHeader, opened: Callable[[int], None], *, tables: bool
+) -> None:
+    """BEGIN and the compare-and-set of every line, in front of what the session sends next.
 
-    Raises Fenced where a line does not match. Without tables a logical message carries the record.
+    That then raises Fenced where a line does not match, and what came after is rolled back with it; else `opened` gets the
+    transaction's whole id. Without tables a logical message carries the record.
     """
     if not tables:
         where = "opening a transaction"
         message = f"SELECT {_XID}, pg_logical_emit_message(true, '{MESSAGE_PREFIX}', $1)"
-        queries = [Query("BEGIN", where), Query(message, where, (record_text(header),))]
+        queries = [Query(message, where, (record_text(header),))]
     else:
         where = "moving progress"
         # First lines lock the lease line, as take_over does first: the same order, no deadlock.
         moves = sorted(header.moves, key=lambda move: move.known is not None)
-        queries = [Query("BEGIN", where), *([_move(header, move) for move in moves] or [_touch_lease(header)])]
-    try:
-        answers = session.run(queries)[1:]
-        if not all(answer.rows for answer in answers):
+        queries = [_move(header, move) for move in moves] or [_touch_lease(header)]
+
+    def check(answers: Sequence[Answer], error: SinkError | None) -> None:
+        if error is not None:
+            raise error
+        if not all(answer.affected for answer in answers[1:]):
             raise Fenced(
                 f"progress in {header.target}: a line is not as it was known; another writer, or an older COMMIT"
             )
-    except SinkError:
-        rollback(session)
-        raise
-    return int(answers[0].rows[0][0])
+        opened(answers[1].number)
+
+    session.open_with(Opening((Query("BEGIN", where), *queries), check))
 
 
 def park(session: PostgreSQLSession, header: TransactionHeader, rows: Sequence[ParkedRow]) -> None:
@@ -151,13 +155,7 @@ def parked(session: PostgreSQLSession, deployment: str, target: str | None) -> l
 
 def rollback(session: PostgreSQLSession) -> None:
     """Roll back whole; a session that cannot say that it did is closed, which rolls back as well."""
-    try:
-        session.settle()
-        if session.closed or not session.in_transaction:
-            return
-        session.run_one(Query("ROLLBACK", "rolling back"))
-    except SinkError:
-        session.close()
+    session.roll_back()
 
 
 def _move(header: TransactionHeader, move: ProgressMove) -> Query:

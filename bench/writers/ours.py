@@ -40,6 +40,7 @@ class Ours:
         move = ProgressMove("source", self._known, now)
         self._sink.begin(TransactionHeader("bench", "target", self._epoch, secrets.token_hex(16), len(batch), (move,)))
         self._sink.write(batch)
+        self._sink.identity()  # which the loop guard needs before COMMIT
         self._sink.commit()
         self._known = now
 

@@ -227,11 +227,11 @@ class Applier:
         steps = moves(self._known, written)
         header = TransactionHeader(options.deployment, options.target, self._epoch, secrets.token_hex(16), rows, steps)
         self._parts.lease.check()
-        identity = sink.begin(header)
+        sink.begin(header)
         write()
         options.probe("loop_guard.before_register")
         if options.captured:
-            self._parts.guard.register(identity, GuardRecord(self._parts.server.incarnation, _record(header)))
+            self._parts.guard.register(sink.identity(), GuardRecord(self._parts.server.incarnation, _record(header)))
         options.probe("loop_guard.after_register")
         options.probe("sink.before_commit")
         self._parts.lease.check()

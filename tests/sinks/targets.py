@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,9 +111,11 @@ class Lease:
         move = ProgressMove("website", self.known, now)
         return TransactionHeader(DEPLOYMENT, TARGET, self.epoch, secrets.token_hex(16), rows, (move,))
 
-    def begin(self, rows: int = 1) -> tuple[TransactionHeader, str]:
+    def begin(self, rows: int = 1) -> tuple[TransactionHeader, Callable[[], str]]:
+        """Answers the header, and what tells the transaction's identity while it is open."""
         header = self.header(rows)
-        return header, self.sink.begin(header)
+        self.sink.begin(header)
+        return header, self.sink.identity
 
     def commit(self, header: TransactionHeader) -> None:
         self.sink.commit()

@@ -188,6 +188,7 @@ def test_after_an_unknown_commit_the_database_tells_how_it_ended(
     sink, lease = target.ready(proxy.port, probe=probe)
     header, identity = lease.begin()
     sink.write([insert(table, id=1, name="a", quantity=1)])
+    named = identity()
     if not reaches:
         proxy.freeze()
     armed = True
@@ -201,7 +202,7 @@ def test_after_an_unknown_commit_the_database_tells_how_it_ended(
     sink.connect()
     known = sink.progress(DEPLOYMENT)
     assert known == ({"website": header.moves[0].now} if reaches else {})
-    assert sink.committed(identity) is (reaches if target.postgresql else None)
+    assert sink.committed(named) is (reaches if target.postgresql else None)
     assert len(rows(target)) == (1 if reaches else 0)
 
 
@@ -245,6 +246,7 @@ def test_a_killed_session_is_transient(server_target: Target) -> None:
     table = items(target)
     sink, lease = target.ready()
     header, identity = lease.begin()
+    named = identity()  # has the server open the transaction
     if target.postgresql:
         target.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
@@ -260,7 +262,7 @@ def test_a_killed_session_is_transient(server_target: Target) -> None:
         sink.write([insert(table, id=1, name="a", quantity=1)])
     sink.rollback()
     assert header.rows == 1
-    assert identity
+    assert named
 
 
 def test_probes_are_hit_in_order(target: Target) -> None:
