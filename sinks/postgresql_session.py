@@ -146,6 +146,7 @@ class PostgreSQLSession:
         if all(type(value) is str for query in queries for value in query.parameters):
             self.send(queries)
             return self.receive(single=single)
+        self.flush()
         answers: list[Answer] = []
         with contextlib.ExitStack() as stack:
             cursors = [stack.enter_context(psycopg.RawCursor(self._connection)) for _ in queries]
@@ -161,6 +162,7 @@ class PostgreSQLSession:
     def copy(self, query: Query, types: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """COPY FROM STDIN in binary, of rows as they are made; the server reads some while others are. Raises what `rows` raises."""
         self._require_nothing_sent()
+        self.flush()
         with (
             self._sorted(query, single=False),
             psycopg.RawCursor(self._connection) as cursor,
