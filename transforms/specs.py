@@ -70,9 +70,13 @@ class EntitySpec:
     key: tuple[str, ...]
     fields: tuple[FieldSpec, ...]
     identity: IdentitySpec | None = None
+    _by_name: dict[str, FieldSpec] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_name", {each.name: each for each in reversed(self.fields)})
 
     def field(self, name: str) -> FieldSpec | None:
-        return next((f for f in self.fields if f.name == name), None)
+        return self._by_name.get(name)
 
 
 @dataclass(frozen=True, slots=True)
