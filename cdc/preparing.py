@@ -13,16 +13,19 @@ import psycopg
 import structlog
 
 from cdc.errors import HaltError, TransientError
+from cdc.foreign_keys import ForeignKey, TableName, foreign_keys, logs_cascades, without_action
+from cdc.quoting import quote
+from cdc.readers.mysql_server import MySQLServer
 from cdc.readers.postgresql_errors import one_line, translated
 from cdc.readers.postgresql_position import slot_name
 from cdc.readers.postgresql_publication import existing, publication_statements
 from sinks import open_sink
 from sinks.connections import Address, connect_postgresql
 from sinks.contract import Halt, SinkError, SinkOptions
+from transforms.tables import Engine
 
 log = structlog.get_logger()
 
-TableName = tuple[str, str]
 _REPLICA_IDENTITY: Final = """
 SELECT n.nspname, c.relname, c.relreplident FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND (n.nspname, c.relname) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
@@ -53,6 +56,47 @@ def require_before_images(address: Address, channel: str, needs: Mapping[TableNa
                 f"{channel}: the log does not say what a row of {schema}.{table} was before a change, and {needs[schema, table]} needs it",
                 f'ALTER TABLE "{schema}"."{table}" REPLICA IDENTITY FULL;',
             )
+
+
+def require_logged_cascades(address: Address, channel: str, wanted: Mapping[TableName, frozenset[str]]) -> None:
+    """Raises HaltError CASCADE for a foreign key that changes captured rows, or columns of them, behind the log's back.
+
+    `wanted`: per captured table the columns that are read. A table that the account may not look at is left to doctor.
+    """
+    if address.engine not in ("mysql", "mariadb"):
+        return
+    server = MySQLServer(address)
+    try:
+        harmful = [key for name, columns in wanted.items() for key in _keys_of(server, name) if key.changes(columns)]
+        if not harmful or _logs_cascades(server, address.engine):
+            return
+    finally:
+        server.close()
+    told = "; ".join(
+        f"foreign key {key.name} of {key.child[0]}.{key.child[1]} ({key.action}, from {key.parent[1]}) changes rows that are captured, and this server's log does not show it"
+        for key in harmful
+    )
+    mend = " ".join(statement for key in harmful for statement in without_action(address.engine, key))
+    raise HaltError(
+        "CASCADE",
+        f"{channel}: {told}: the other channels would keep those rows",
+        f"{mend} and let the application do what the cascade did; or take the table out of the captured mappings; or use MySQL 9.6 or later, which logs it",
+    )
+
+
+def _keys_of(server: MySQLServer, name: TableName) -> tuple[ForeignKey, ...]:
+    try:
+        found = server.ask(f"SHOW CREATE TABLE {quote('mysql', *name)}")
+    except HaltError as error:  # there is none, or it may not be looked at: the reader and doctor name that
+        log.warning("foreign_keys_unseen", table=".".join(name), reason=error.what)
+        return ()
+    return foreign_keys(str(found[0][1]), name)
+
+
+def _logs_cascades(server: MySQLServer, engine: Engine) -> bool:
+    native = server.ask("SHOW GLOBAL VARIABLES LIKE 'innodb_native_foreign_keys'")
+    ((version,),) = server.ask("SELECT @@version")
+    return logs_cascades(engine, str(version), str(native[0][1]) if native else "")
 
 
 def _prepare_tables(address: Address, channel: str) -> None:

@@ -28,7 +28,7 @@ from cdc.lease import Lease
 from cdc.loop_guard import LoopGuard
 from cdc.model import IDENTITY_SOURCE
 from cdc.people_sessions import apply_people, capture_people, prepare_people, with_keys
-from cdc.preparing import prepare, require_before_images
+from cdc.preparing import prepare, require_before_images, require_logged_cascades
 from cdc.readers import Reader, ReaderOptions, Wanted
 from cdc.store import Store
 from config.models import Configuration
@@ -102,10 +102,12 @@ def open_capture(
         tables = {table_of(spec, address) for spec in mappings}
         prepare(address, configuration.deployment, channel, tables, bookkeeping=settings.bookkeeping)
         require_before_images(address, channel, before_image_needs(enabled, address))
+        columns = wanted_columns(enabled, address)
+        require_logged_cascades(address, channel, columns)
         wanted = Wanted(
             configuration.deployment,
             channel,
-            wanted_columns(enabled, address),
+            columns,
             part_rows=configuration.apply.max_transaction_rows,
             ignore_truncate=frozenset(truncates_ignored(enabled, address)),
             keys=key_columns(enabled, address),
@@ -144,6 +146,7 @@ def open_capture(
                     probe=faults.hit,
                 ),
                 revision=configuration.revision,
+                after_ddl=partial(require_logged_cascades, address, channel, columns),
                 probe=faults.hit,
             ),
             control,

@@ -39,7 +39,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class CaptureOptions:
-    """`max_bytes`: this stream's share of the change log. `incarnation`: the server's start, where that matters (MySQL)."""
+    """`max_bytes`: this stream's share of the change log. `incarnation`: the server's start, where that matters (MySQL).
+
+    `after_ddl` looks again at what was looked at before the start, since a table has changed.
+    """
 
     channel: str
     engine: Engine
@@ -50,6 +53,7 @@ class CaptureOptions:
     release: ReleaseOptions
     revision: str
     probe: Callable[[str], None]
+    after_ddl: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +283,8 @@ class Capture:
             log.warning(notice.event, text=notice.text, order=notice.order)
             facts = self._control.facts
             facts.notices = (*facts.notices, f"{notice.event}: {notice.text}")[-NOTICES_KEPT:]
+        if any(notice.event == "ddl_seen" for notice in batch.notices):
+            self._options.after_ddl()
 
     def _report(self, batch: LogBatch) -> None:
         now, facts = time.monotonic(), self._control.facts

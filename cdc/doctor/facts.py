@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from cdc.doctor.finding import Finding, Severity
 from cdc.doctor.grants import Grants
+from cdc.foreign_keys import ForeignKey, TableName
 from sinks.connections import Address
 from transforms.specs import MappingSpec
 from transforms.tables import Table
-
-TableName: TypeAlias = tuple[str, str]  # schema, table
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +76,10 @@ class Wish:
     def applied(self) -> frozenset[TableName]:
         return frozenset(self.name_of(mapping) for mapping in self.mappings if mapping.applies)
 
+    def read_columns(self, name: TableName) -> frozenset[str]:
+        """The columns of a table that its captured mappings read."""
+        return frozenset().union(*(m.read_columns for m in self.mappings if m.captures and self.name_of(m) == name))
+
     def path_of(self, name: TableName) -> str:
         """The place of the first mapping of a table."""
         return next((f"mappings.{m.name}.table" for m in self.mappings if self.name_of(m) == name), self.path)
@@ -92,25 +95,6 @@ class Wish:
         fixable: bool = False,
     ) -> Finding:
         return Finding(code, severity, self.channel, path or self.path, text, mend or [], fixable)
-
-
-@dataclass(frozen=True, slots=True)
-class ForeignKey:
-    name: str
-    child: TableName
-    columns: tuple[str, ...]
-    parent: TableName
-    parent_columns: tuple[str, ...]
-    on_delete: str  # CASCADE, SET NULL, SET DEFAULT, RESTRICT, NO ACTION
-    on_update: str
-
-    @property
-    def action(self) -> str:
-        """How it writes rows by itself; empty where it does not."""
-        passive = ("RESTRICT", "NO ACTION")
-        rules = [f"ON DELETE {self.on_delete}"] if self.on_delete not in passive else []
-        rules += [f"ON UPDATE {self.on_update}"] if self.on_update not in passive else []
-        return " ".join(rules)
 
 
 @dataclass(frozen=True, slots=True)

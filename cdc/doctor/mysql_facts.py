@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import pymysql
 
-from cdc.doctor.create_table import column_lines, foreign_keys
-from cdc.doctor.facts import MySQLFacts, TableFacts, TableName, Wish
+from cdc.doctor.create_table import column_lines
+from cdc.doctor.facts import MySQLFacts, TableFacts, Wish
 from cdc.doctor.grants import read_grants
-from cdc.doctor.quoting import account, quote
+from cdc.foreign_keys import TableName, foreign_keys
+from cdc.quoting import account, quote
 from sinks.bookkeeping import LINKS_TABLE, PARKED_TABLE, PROGRESS_TABLE
 from transforms.tables import Table
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from cdc.doctor.facts import MySQLFacts, TableName, Wish
+from cdc.doctor.facts import MySQLFacts, Wish
 from cdc.doctor.finding import Finding
-from cdc.doctor.quoting import quote
+from cdc.foreign_keys import TableName
+from cdc.quoting import quote
 from sinks.bookkeeping import CREATE_LINKS_MYSQL, CREATE_MYSQL, LINKS_TABLE, PARKED_TABLE, PROGRESS_TABLE
 
 _KEEPS: Final = {

@@ -11,7 +11,7 @@ from typing import Final
 
 from cdc.doctor.facts import MySQLFacts, Wish
 from cdc.doctor.finding import Finding, Severity
-from cdc.doctor.quoting import literal
+from cdc.quoting import literal
 
 _DAY_SECONDS: Final = 86_400
 

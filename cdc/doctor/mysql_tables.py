@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cdc.doctor.facts import MySQLFacts, Wish, facts_tables
 from cdc.doctor.finding import Finding
-from cdc.doctor.quoting import quote
+from cdc.quoting import quote
 
 _TRANSACTIONAL = frozenset({"innodb", "ndbcluster", "rocksdb", "tokudb"})
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from cdc.doctor.facts import PostgreSQLFacts, TableName, Wish, facts_tables
+from cdc.doctor.facts import PostgreSQLFacts, Wish, facts_tables
 from cdc.doctor.finding import Finding
-from cdc.doctor.quoting import literal, quote
+from cdc.foreign_keys import TableName
+from cdc.quoting import literal, quote
 from sinks.bookkeeping import CREATE_LINKS_POSTGRESQL, CREATE_POSTGRESQL, LINKS_TABLE, PARKED_TABLE, PROGRESS_TABLE
 
 WRITING: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")

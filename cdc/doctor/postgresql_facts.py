@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import psycopg
 
-from cdc.doctor.facts import ForeignKey, PostgreSQLFacts, Publication, Slot, TableFacts, TableName, Wish
+from cdc.doctor.facts import PostgreSQLFacts, Publication, Slot, TableFacts, Wish
+from cdc.foreign_keys import ForeignKey, TableName
 from cdc.readers.postgresql_publication import OURS, existing, publication_statements
 from sinks.bookkeeping import LINKS_TABLE
 from transforms.tables import Table

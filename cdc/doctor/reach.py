@@ -15,9 +15,9 @@ import pymysql
 
 from cdc.doctor.facts import Wish
 from cdc.doctor.finding import Finding
-from cdc.doctor.quoting import literal, quote
 from cdc.doctor.server_checks import wrong_engine
 from cdc.doctor.speaks import speaks
+from cdc.quoting import literal, quote
 
 UNKNOWN_VARIABLE: Final = 1193  # of the session's first statement: the other one of MySQL and MariaDB
 _TLS_WORDS: Final = ("SSL", "TLS", "certificate", "root.crt")

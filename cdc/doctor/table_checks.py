@@ -9,19 +9,17 @@ import re
 from collections.abc import Iterator
 
 from cdc.doctor.facts import (
-    ForeignKey,
     MySQLFacts,
-    PostgreSQLFacts,
     ServerFacts,
     TableFacts,
-    TableName,
     Wish,
     facts_tables,
 )
 from cdc.doctor.finding import Finding
-from cdc.doctor.quoting import quote
 from cdc.doctor.round_trips import check_round_trips
-from cdc.doctor.server_checks import engine_of, version_of
+from cdc.doctor.server_checks import engine_of
+from cdc.foreign_keys import TableName, logs_cascades, without_action
+from cdc.quoting import quote
 from transforms import compile_mapping
 from transforms.compiled import MappingRefusedError
 from transforms.specs import MappingSpec
@@ -137,12 +135,12 @@ def check_cascades(wish: Wish, facts: ServerFacts) -> Iterator[Finding]:
         for key in table.foreign_keys:
             if not key.action:
                 continue
-            if name in wish.captured and not _cascades_are_logged(facts):
+            if key.changes(wish.read_columns(name)) and not _cascades_are_logged(facts):
                 yield wish.finding(
                     "CASCADE",
                     "error",
                     f"foreign key {key.name} of {table.catalog} has {key.action}: what it does to rows is not in the log and would be lost",
-                    _without_action(facts, key),
+                    without_action(engine_of(facts), key),
                     path=wish.path_of(name),
                 )
             elif name in wish.applied and key.parent in wish.applied:
@@ -151,30 +149,14 @@ def check_cascades(wish: Wish, facts: ServerFacts) -> Iterator[Finding]:
                     "warning",
                     f"foreign key {key.name} of {table.catalog} has {key.action}: a change applied to {key.parent[1]} writes more rows "
                     "than arrived, which is reported as an alarm",
-                    _without_action(facts, key),
+                    without_action(engine_of(facts), key),
                     path=wish.path_of(name),
                 )
 
 
 def _cascades_are_logged(facts: ServerFacts) -> bool:
-    """PostgreSQL logs them. MySQL does from 9.6 on, unless InnoDB is told to do them by itself as before (manual, 9.6 release notes)."""
-    if isinstance(facts, PostgreSQLFacts):
-        return True
-    if not isinstance(facts, MySQLFacts) or facts.is_mariadb or version_of(facts.version) < (9, 6):
-        return False
-    return facts.variables.get("innodb_native_foreign_keys", "OFF").upper() in ("OFF", "0")
-
-
-def _without_action(facts: ServerFacts, key: ForeignKey) -> list[str]:
-    engine = engine_of(facts)
-    child, parent = quote(engine, *key.child), quote(engine, *key.parent)
-    columns = ", ".join(quote(engine, column) for column in key.columns)
-    referenced = ", ".join(quote(engine, column) for column in key.parent_columns)
-    drop = "CONSTRAINT" if engine == "postgresql" else "FOREIGN KEY"
-    return [
-        f"ALTER TABLE {child} DROP {drop} {quote(engine, key.name)};",
-        f"ALTER TABLE {child} ADD CONSTRAINT {quote(engine, key.name)} FOREIGN KEY ({columns}) REFERENCES {parent} ({referenced});",
-    ]
+    native = facts.variables.get("innodb_native_foreign_keys", "") if isinstance(facts, MySQLFacts) else ""
+    return logs_cascades(engine_of(facts), facts.version, native)
 
 
 def _add_unique(facts: ServerFacts, mapping: MappingSpec, name: TableName) -> str:

@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 
 from cdc.doctor.channels import judge
-from cdc.doctor.create_table import column_lines, foreign_keys
-from cdc.doctor.facts import ForeignKey
+from cdc.doctor.create_table import column_lines
 from cdc.doctor.grants import read_grants
+from cdc.foreign_keys import ForeignKey, foreign_keys
 from tests.unit.doctor_facts import MEMBER, members, mysql_facts, only, own_table, wish
 
 
@@ -192,6 +192,15 @@ def test_a_cascade_that_the_log_does_not_show_is_an_error():
         "ALTER TABLE `shop`.`members` DROP FOREIGN KEY `fk_inviter`;",
         "ALTER TABLE `shop`.`members` ADD CONSTRAINT `fk_inviter` FOREIGN KEY (`nick`) REFERENCES `shop`.`people` (`name`);",
     ]
+
+
+def test_a_cascade_that_changes_no_captured_column_is_none_of_ours():
+    """`unmapped` is not mapped: what sets it to NULL, or gives it its parent's new value, is no change of ours. A deleted row always is."""
+    harmless = dataclasses.replace(CASCADE, columns=("unmapped",), on_delete="SET NULL", on_update="CASCADE")
+    assert list(judge(wish(), mysql_facts(tables=one_table("mariadb", foreign_keys=(harmless,))))) == []
+    for change in ({"columns": ("nick",)}, {"on_delete": "CASCADE"}):
+        key = dataclasses.replace(harmless, **change)
+        assert only(judge(wish(), mysql_facts(tables=one_table("mariadb", foreign_keys=(key,))))).code == "CASCADE"
 
 
 def test_mysql_logs_cascades_from_9_6_on_unless_innodb_does_them_alone():

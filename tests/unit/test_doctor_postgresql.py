@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from cdc.doctor.channels import judge
-from cdc.doctor.facts import ForeignKey, Publication, Slot
+from cdc.doctor.facts import Publication, Slot
+from cdc.foreign_keys import ForeignKey
 from tests.unit.doctor_facts import members, only, own_table, postgresql_facts, wish
 
 PUBLICATION = 'ALTER PUBLICATION "datong_coffee_website" ADD TABLE "public"."members";'

@@ -1,4 +1,4 @@
-"""Identifiers and literals in the statements that the doctor prints or runs. Pure."""
+"""Identifiers and literals in the statements that doctor and halts print, and doctor runs. Pure."""
 
 from __future__ import annotations
 
