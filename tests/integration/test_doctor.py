@@ -137,7 +137,7 @@ def test_an_account_without_anything_is_told_all_grants_and_they_suffice(channel
         ("ALTER TABLE members ENGINE = MyISAM", "NOT_TRANSACTIONAL"),
         ("ALTER TABLE members DROP PRIMARY KEY", "KEY_NOT_UNIQUE"),
         ("ALTER TABLE members DROP PRIMARY KEY, MODIFY phone VARCHAR(20) CHARACTER SET latin1 NULL COMMENT 'it''s', ADD UNIQUE (phone)", "KEY_NULLABLE"),
-        ("CREATE TABLE people (id INT PRIMARY KEY); ALTER TABLE members ADD CONSTRAINT inviter FOREIGN KEY (other) REFERENCES people (id) ON DELETE SET NULL ON UPDATE CASCADE", "CASCADE"),
+        ("CREATE TABLE people (id INT PRIMARY KEY); ALTER TABLE members ADD CONSTRAINT inviter FOREIGN KEY (other) REFERENCES people (id) ON DELETE CASCADE ON UPDATE CASCADE", "CASCADE"),
     ],
 )  # fmt: skip
 def test_a_table_made_wrong_is_named_and_its_statement_mends_it(channel: Channel, wrong: str, code: str):
