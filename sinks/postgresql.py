@@ -220,7 +220,7 @@ class PostgreSQLSink(TableSink[PostgreSQLSession, TablePlan, DataQuery]):
         if not made.answers_rows:
             if found and made.writes[0].op == "insert":
                 ref = made.writes[0].ref if len(made.writes) == 1 else None
-                raise Rejected(f"{made.query.where}: a row of this key is not the mapping's (where)", "23505", ref=ref)
+                raise Rejected(f"{made.query.where}: {_met(made.writes[0])}", "23505", ref=ref)
             if found:
                 raise came
             return
@@ -235,3 +235,10 @@ class PostgreSQLSink(TableSink[PostgreSQLSession, TablePlan, DataQuery]):
                 raise Rejected(f"{made.query.where}: there is no such row", reason="missing_row", ref=write.ref)
             if not equal[number]:
                 raise came
+
+
+def _met(write: RowWrite) -> str:
+    """What is to be said of an insert that met a row of its key which is not the one that is meant."""
+    if write.only:
+        return "a row of this key is not the mapping's (where)"
+    return "another row has this key, which the column's type or collation holds for equal"

@@ -19,7 +19,8 @@ _COLUMNS: Final = """SELECT a.attname, t.typname, t.typtype::text, t.typcategory
   format_type(a.atttypid, -1), format_type(a.atttypid, a.atttypmod),
   NOT (a.attnotnull OR t.typnotnull), a.attidentity::text, a.attgenerated::text, a.atthasdef,
   (SELECT array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid IN (b.oid, i.oid)),
-  i.typname, i.typtype::text, i.modifier
+  i.typname, i.typtype::text, i.modifier,
+  b.typname = 'citext' OR EXISTS (SELECT 1 FROM pg_collation WHERE oid = a.attcollation AND NOT collisdeterministic)
 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 CROSS JOIN LATERAL (
   WITH RECURSIVE down AS (
@@ -65,12 +66,16 @@ _KINDS: Final[dict[str, _Kind]] = {
 
 @dataclass(frozen=True, slots=True)
 class PostgreSQLColumn:
-    """`base` is the column with its domain resolved: what an encoder needs. `bare_type` and `full_type` are for casts."""
+    """`base` is the column with its domain resolved: what an encoder needs. `bare_type` and `full_type` are for casts.
+
+    `loose`: texts that differ may be equal to it (citext, a collation that is not deterministic).
+    """
 
     column: Column
     base: Column
     bare_type: str
     full_type: str
+    loose: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +114,7 @@ def read_postgresql_table(ask: Ask, schema: str | None, name: str) -> PostgreSQL
 
 def _column(row: Sequence[Any]) -> PostgreSQLColumn:
     (name, type_name, type_kind, _category, base_name, base_kind, modifier, bare, full, nullable, identity, generated,
-     default, labels, element_name, element_kind, element_modifier) = row  # fmt: skip
+     default, labels, element_name, element_kind, element_modifier, loose) = row  # fmt: skip
     labels = tuple(labels) if labels else None
     if element_name is not None:
         element = _type(element_name, _KINDS.get(element_kind, "base"), element_modifier, labels)
@@ -129,7 +134,7 @@ def _column(row: Sequence[Any]) -> PostgreSQLColumn:
             has_default=(default and not generated) or identity == "d",
         )
 
-    return PostgreSQLColumn(column(shown), column(plain), bare, full)
+    return PostgreSQLColumn(column(shown), column(plain), bare, full, bool(loose))
 
 
 def _type(name: str, kind: _Kind, modifier: int, labels: tuple[str, ...] | None) -> ColumnType:

@@ -260,12 +260,18 @@ def _found(keys: Sequence[tuple[str, str]], nulls: frozenset[str]) -> str:
     )
 
 
+def _named_otherwise(column: str, value: str) -> str:
+    """Whether the row that a key has met has another one, which only its type or collation holds for equal."""
+    return f"record_image_ne(ROW(t.{quote_name(column)}), ROW({value}))"
+
+
 def _insert(plan: TablePlan, write: RowWrite, only: tuple[str, ...], fresh: tuple[str, ...], staged: bool) -> Shape:
     key, own = write.key_columns, write.columns
     columns = (*own, *fresh)
     names = [(column, f"c{number}") for number, column in enumerate(columns)]
     source, table = _read(plan, names, staged=staged)
     others = [column for column in own if column not in key]
+    loose = [column for column in key if plan.column(column).loose]
     quoted = ", ".join(map(quote_name, columns))
     if others:
         changes = ", ".join(f"{quote_name(column)} = excluded.{quote_name(column)}" for column in others)
@@ -274,6 +280,7 @@ def _insert(plan: TablePlan, write: RowWrite, only: tuple[str, ...], fresh: tupl
         ours = "".join(
             f"t.{quote_name(column)} IS NOT DISTINCT FROM excluded.{quote_name(column)} AND " for column in only
         )
+        ours += "".join(f"NOT {_named_otherwise(column, f'excluded.{quote_name(column)}')} AND " for column in loose)
         action = f"UPDATE SET {changes} WHERE {ours}record_image_ne(ROW({old}), ROW({new}))"
     else:
         action = "NOTHING"
@@ -286,11 +293,14 @@ def _insert(plan: TablePlan, write: RowWrite, only: tuple[str, ...], fresh: tupl
         mend = f"CREATE UNIQUE INDEX ON {plan.name} ({', '.join(map(quote_name, key))})"
     encoders = tuple(map(plan.encoder, columns))
     lookup = None
-    if only:  # a row of this key that is somebody else's was not touched, and must not pass for written
+    if only or loose:  # a row of this key that is another one was not touched, and must not pass for written
         aliases = dict(names)
         met = " AND ".join(f"t.{quote_name(column)} = v.{aliases[column]}" for column in key)
-        foreign = " OR ".join(f"t.{quote_name(column)} IS DISTINCT FROM v.{aliases[column]}" for column in only)
-        lookup = f"SELECT 1 FROM {source} JOIN {plan.name} AS t ON {met} WHERE {foreign} LIMIT 1"
+        foreign = [f"t.{quote_name(column)} IS DISTINCT FROM v.{aliases[column]}" for column in only]
+        foreign += [
+            _named_otherwise(column, f"v.{aliases[column]}::{plan.column(column).full_type}") for column in loose
+        ]
+        lookup = f"SELECT 1 FROM {source} JOIN {plan.name} AS t ON {met} WHERE {' OR '.join(foreign)} LIMIT 1"
     return Shape(
         sql,
         lookup,
