@@ -5,6 +5,7 @@ Guards I1 (every change is written, parked, or not mapped here) and I4 (nothing 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -38,6 +39,9 @@ class Batch:
     moves: list[RowWrite] = field(default_factory=list)  # what those mean here; the applier finds it
     skipped: list[Skipped] = field(default_factory=list)  # entries of transactions that an operator left out
     people: PeoplePlan | None = None  # instead of `writes`, where people or references to them are written here
+    since: int = (
+        0  # what is parked is as old as this and its place in `origins`, so that it waits in the order in which it came
+    )
 
     def park(self, row: ParkedRow) -> None:
         self.parked.append(row)
@@ -72,7 +76,7 @@ class BatchMaker:
 
     def make(self, entries: Sequence[Entry], known: Mapping[str, Progress]) -> Batch:
         """Raises HaltError where a mapping with `on_error: halt` meets a change that it would have to park."""
-        batch = Batch()
+        batch = Batch(since=max(time.time_ns() // 1000, self._waiting.latest + 1))
         taken = batch.origins
         reached: dict[str, Entry] = {}
         written: dict[str, Entry] = {}
@@ -104,9 +108,10 @@ class BatchMaker:
         outcomes = self._encoder.encode_all([(layout, change) for _, layout, change in taken])
         counted = None
         waiting, writes = bool(self._waiting), batch.writes
-        for (entry, layout, change), outcome in zip(taken, outcomes, strict=True):
+        for at, outcome in enumerate(outcomes):
+            entry = taken[at][0]
             if waiting or batch.waiting or isinstance(outcome, RefusedValueError):
-                is_written = self._add(batch, entry, layout, change, outcome)
+                is_written = self._add(batch, at, outcome)
             else:
                 writes += outcome
                 is_written = bool(outcome)
@@ -124,10 +129,7 @@ class BatchMaker:
         """What is to be written can only be said in the transaction: the keys of new rows come from the server."""
 
         def park(at: int, reason: str, error: str) -> None:
-            entry, layout, change = batch.origins[at]
-            spec = self._encoder.mapping_of(layout)
-            assert spec is not None
-            batch.park(self._parked(spec, entry, layout, change, reason, error))
+            batch.park(self._parked(batch, at, reason, error))
 
         def waits(at: int) -> bool:
             _, layout, change = batch.origins[at]
@@ -142,23 +144,21 @@ class BatchMaker:
 
     def park(self, batch: Batch, rejections: Sequence[Rejection]) -> list[ParkedRow]:
         """The rows to park for what the sink rejected; their keys wait from now on."""
-        rows = []
         # A change may have several writes: it is parked once, with what was said first.
-        for rejection in {rejection.ref: rejection for rejection in reversed(rejections)}.values():
-            entry, layout, change = batch.origins[rejection.ref]
-            spec = self._encoder.mapping_of(layout)
-            assert spec is not None  # it was encoded by one
-            rows.append(self._parked(spec, entry, layout, change, rejection.reason, rejection.error))
-        return rows
+        first: dict[int, Rejection] = {}
+        for rejection in rejections:
+            first.setdefault(rejection.ref, rejection)
+        return [self._parked(batch, at, told.reason, told.error) for at, told in sorted(first.items())]
 
-    def _add(self, batch: Batch, entry: Entry, layout: Layout, change: Change, outcome: Outcome) -> bool:
+    def _add(self, batch: Batch, at: int, outcome: Outcome) -> bool:
         """Whether the change is written."""
+        _, layout, change = batch.origins[at]
         spec = self._encoder.mapping_of(layout)
         assert spec is not None  # what nothing maps is not taken
         if (self._waiting or batch.waiting) and self._waits(batch, spec, layout, change):
-            batch.park(self._parked(spec, entry, layout, change, "waiting", "an earlier change of this key is parked"))
+            batch.park(self._parked(batch, at, "waiting", "an earlier change of this key is parked"))
         elif isinstance(outcome, RefusedValueError):
-            batch.park(self._parked(spec, entry, layout, change, "refused", str(outcome)))
+            batch.park(self._parked(batch, at, "refused", str(outcome)))
         else:
             batch.writes += outcome
             return bool(outcome)
@@ -169,9 +169,10 @@ class BatchMaker:
         keys = keys_of(layout, change, spec.entity.key)
         return any(key in self._waiting or key in batch.waiting for key in keys)
 
-    def _parked(
-        self, spec: MappingSpec, entry: Entry, layout: Layout, change: Change, reason: str, error: str
-    ) -> ParkedRow:
+    def _parked(self, batch: Batch, at: int, reason: str, error: str) -> ParkedRow:
+        entry, layout, change = batch.origins[at]
+        spec = self._encoder.mapping_of(layout)
+        assert spec is not None  # it was encoded by one
         if spec.on_error == "halt" and reason != "waiting":
             raise HaltError(
                 "ROW_REJECTED",
@@ -180,7 +181,8 @@ class BatchMaker:
                 f"`datong skip {spec.channel} --source {entry.channel} --position {entry.order}`",
             )
         row = parked_row(self._deployment, entry, layout, change, spec.entity.key, reason, error)
-        return replace(row, mapping=spec.name)  # of this channel: the one that could not write it
+        # The mapping of this channel: the one that could not write it.
+        return replace(row, mapping=spec.name, since=batch.since + at)
 
 
 def _progress(entry: Entry) -> Progress:

@@ -90,6 +90,7 @@ class ParkedKeys:
 
     def __init__(self, rows: Iterable[ParkedRow]) -> None:
         self._ids: dict[str, dict[str, None]] = {}
+        self.latest = 0  # since when the last one waits: nothing that comes is older, whatever the clock says
         self.add(rows)
 
     def __contains__(self, key: str) -> bool:
@@ -103,6 +104,7 @@ class ParkedKeys:
 
     def add(self, rows: Iterable[ParkedRow]) -> None:
         for row in rows:
+            self.latest = max(self.latest, row.since)
             for key in row.keys:
                 self._ids.setdefault(key, {})[row.id] = None
 

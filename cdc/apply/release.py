@@ -6,12 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import structlog
 
 from cdc.apply.bookkeeping import Bookkeeping
 from cdc.apply.encoding import Encoder
-from cdc.apply.parking import ParkedChange, ParkedKeys, parked_change
+from cdc.apply.folding import Attempt, fold
+from cdc.apply.parking import ParkedKeys, parked_change
 from cdc.apply.people import People
 from cdc.model import Change, Layout
 from cdc.store import Command
@@ -20,6 +22,8 @@ from transforms.compiled import CompiledMapping
 from transforms.values import RefusedValueError
 
 log = structlog.get_logger()
+
+MOST_TOGETHER: Final = 200  # changes of one transaction
 
 Transact = Callable[[int, Callable[[], None]], None]  # rows, what to do inside the marked transaction
 
@@ -53,7 +57,7 @@ def hanging_together(rows: Sequence[ParkedRow], wanted: Iterable[str]) -> list[l
 
 
 class Release:
-    """Works off `retry` and `drop`; each key in one transaction of its own, with the removal of what it wrote."""
+    """Works off `retry` and `drop`. What hangs together goes in one transaction, with the removal of what it wrote."""
 
     def __init__(
         self,
@@ -86,9 +90,7 @@ class Release:
             self._drop(named)
             gone = {row.id for row in named}
             rows = [row for row in rows if row.id not in gone]
-        for group in hanging_together(rows, {key for row in named for key in row.keys}):
-            self._alive()
-            self._retry(group)
+        self._retry_all(rows, hanging_together(rows, {key for row in named for key in row.keys}))
 
     def parked(self) -> list[ParkedRow]:
         return self._books.parked()
@@ -96,9 +98,7 @@ class Release:
     def retry(self, ids: Collection[str]) -> None:
         """Try changes again of which what they waited for has come, with what hangs together with them."""
         rows = self._books.parked()
-        for group in hanging_together(rows, {key for row in rows if row.id in ids for key in row.keys}):
-            self._alive()
-            self._retry(group)
+        self._retry_all(rows, hanging_together(rows, {key for row in rows if row.id in ids for key in row.keys}))
 
     def retry_together(self, ids: Collection[str]) -> None:
         """Try changes again in one transaction, since rows that refer to each other are let in together only; none where all is in vain."""
@@ -108,6 +108,17 @@ class Release:
         self._alive()
         if together:
             self._retry([row for row in rows if row.id in together], in_vain=False)
+
+    def _retry_all(self, rows: Sequence[ParkedRow], groups: Sequence[list[ParkedRow]]) -> None:
+        """Several groups in one transaction: a commit for each of thousands would hold up everything else. People's go one by one."""
+        most = 1 if self._people is not None else MOST_TOGETHER
+        chosen: set[str] = set()
+        for number, group in enumerate(groups, 1):
+            chosen.update(row.id for row in group)
+            if len(chosen) >= most or number == len(groups):
+                self._alive()
+                self._retry([row for row in rows if row.id in chosen] if len(chosen) > len(group) else group)
+                chosen = set()
 
     def _drop(self, rows: list[ParkedRow]) -> None:
         self._transact(0, lambda: self._books.unpark(rows))
@@ -126,7 +137,8 @@ class Release:
             done.extend(rows[ref] for ref in tried if ref not in rejected)
             if not done and not in_vain:
                 raise _InVainError
-            told = [(rows[ref], r.reason, r.error) for ref, r in sorted(rejected.items())]
+            # Of what nothing maps now the reason stays.
+            told = [(rows[ref], r.reason or rows[ref].reason, r.error) for ref, r in sorted(rejected.items())]
             anew.extend(
                 replace(row, reason=reason, error=error)
                 for row, reason, error in told
@@ -155,36 +167,57 @@ class Release:
         return self._people.rows([(one.layout, one.change) for one in parked])
 
     def _tried(self, rows: list[ParkedRow]) -> tuple[dict[int, Rejection], list[int]]:
-        """What could not be written, by place, and the places that were tried: not what follows a change that cannot be encoded."""
+        """What could not be written, by place, and the places that were tried: not what follows a change that cannot be encoded.
+
+        The changes of a key are tried as one first: a later one may have mended what an earlier one was refused for.
+        """
+        attempts = [self._attempt(row, ref) for ref, row in enumerate(rows)]
+        if self._people is not None:
+            return self._write(attempts)
+        specs = [self._encoder.mapping_of(one.layout) for one in attempts]
+        folded = fold(attempts, [spec.counters if spec is not None else frozenset() for spec in specs])
+        rejected, tried = self._write(folded)
+        if len(folded) == len(attempts):
+            return rejected, tried
+        done = {ref for one in folded if one.refs[0] in tried and one.refs[0] not in rejected for ref in one.refs}
+        rejected, tried = self._write([one for one in attempts if one.refs[0] not in done])
+        return rejected, sorted([*done, *tried])
+
+    def _write(self, attempts: Sequence[Attempt]) -> tuple[dict[int, Rejection], list[int]]:
+        """Write in order; what could not be written and what was tried, by the first place of each."""
         rejected: dict[int, Rejection] = {}
         tried: list[int] = []
         work: list[tuple[Layout, Change]] = []
         writes: list[RowWrite] = []
         stopped: set[str] = set()
-        for ref, row in enumerate(rows):
-            parked = parked_change(row)
-            if stopped.isdisjoint(row.keys):
+        for one in attempts:
+            ref = one.refs[0]
+            if stopped.isdisjoint(one.keys):
                 try:
-                    writes += self._writes(parked, ref)
+                    writes += self._writes(one)
                 except RefusedValueError as error:
-                    reason = row.reason if self._encoder.mapping_of(parked.layout) is None else "refused"
+                    reason = "refused" if self._encoder.mapping_of(one.layout) is not None else ""
                     rejected[ref] = Rejection(ref, reason, str(error), "")
                 else:
                     tried.append(ref)
-                    work.append((parked.layout, parked.change))
+                    work.append((one.layout, one.change))
                     continue
-            stopped.update(row.keys)
+            stopped.update(one.keys)
         if self._people is not None:
             rejected |= {tried[r.ref]: r for r in self._people.singly(work)}
         else:
             rejected |= {r.ref: r for r in self._sink.write_singly(writes)}
         return rejected, tried
 
-    def _writes(self, parked: ParkedChange, ref: int) -> list[RowWrite]:
+    def _attempt(self, row: ParkedRow, ref: int) -> Attempt:
+        parked = parked_change(row)
+        return Attempt((ref,), parked.layout, parked.change, tuple(row.keys))
+
+    def _writes(self, one: Attempt) -> list[RowWrite]:
         """The writes of a change, by the mapping as it is now; people say theirs in the transaction. Raises RefusedValueError."""
-        if self._encoder.mapping_of(parked.layout) is None:
-            raise RefusedValueError(f"entity {parked.layout.entity}", "no enabled mapping writes it here")
-        return [] if self._people is not None else self._encoder.encode(parked.layout, parked.change, ref)
+        if self._encoder.mapping_of(one.layout) is None:
+            raise RefusedValueError(f"entity {one.layout.entity}", "no enabled mapping writes it here")
+        return [] if self._people is not None else self._encoder.encode(one.layout, one.change, one.refs[0])
 
 
 class _InVainError(Exception):

@@ -162,3 +162,24 @@ def test_moves_name_what_is_known_and_leave_out_what_stays():
     known = {"a": Progress(1, 1, complete=True, hlc=1), "b": Progress(2, 1, complete=True, hlc=1)}
     now = {"a": known["a"], "b": Progress(3, 1, complete=True, hlc=2), "c": Progress(9, 1, complete=True, hlc=3)}
     assert [(m.source, m.known, m.now.order) for m in moves(known, now)] == [("b", known["b"], 3), ("c", None, 9)]
+
+
+def test_what_waits_is_as_old_as_it_came_whoever_refused_it(monkeypatch):
+    """A retry goes by age: the sink tells of what it refused only after what could not even be encoded was parked."""
+    it, keys = maker()
+    changes = [
+        Change(0, "insert", 0, (1,), (1, "a", 2)), Change(1, "update", 1, (1,), ("far too long",)), Change(1, "update", 2, (1,), ("b",)),
+    ]  # fmt: skip
+    batch = it.make([entry(*changes), entry(Change(1, "update", 0, (1,), ("c",)), order=4)], {})
+    refused = it.park(batch, [Rejection(0, "rejected", "duplicate key", "23505")])
+    oldest_first = sorted([*batch.parked, *refused], key=lambda row: row.since)
+    assert [(row.order, row.index) for row in oldest_first] == [(5, 0), (5, 1), (5, 2), (4, 0)]
+    several = it.park(
+        batch, [Rejection(3, "waiting", "", ""), Rejection(0, "rejected", "first", ""), Rejection(0, "", "", "")]
+    )
+    assert [(row.order, row.error) for row in several] == [(5, "first"), (4, "")]
+    assert several[0].since < several[1].since
+    keys.add([*batch.parked, *refused])
+    monkeypatch.setattr("time.time_ns", lambda: 0)  # somebody set the clock back
+    later = it.make([entry(Change(1, "update", 0, (1,), ("d",)), order=9)], {}).parked
+    assert later[0].since > oldest_first[-1].since
