@@ -108,10 +108,10 @@ class BatchMaker:
         outcomes = self._encoder.encode_all([(layout, change) for _, layout, change in taken])
         counted = None
         waiting, writes = bool(self._waiting), batch.writes
-        for at, outcome in enumerate(outcomes):
-            entry = taken[at][0]
+        for place, outcome in enumerate(outcomes):
+            entry = taken[place][0]
             if waiting or batch.waiting or isinstance(outcome, RefusedValueError):
-                is_written = self._add(batch, at, outcome)
+                is_written = self._add(batch, place, outcome)
             else:
                 writes += outcome
                 is_written = bool(outcome)
