@@ -112,6 +112,8 @@ def _constraints(target: FieldSpec) -> str:
         value = getattr(target, name)
         if value is not None and value is not False:
             told.append(name if value is True else f"{name} {value}")
+    told += [f"minimum {target.earliest}"] if target.earliest is not None else []
+    told += [f"maximum {target.latest}"] if target.latest is not None else []
     if target.values is not None:
         told.append(f"one of {_some(target.values)}" if target.type != "set" else f"of {_some(target.values)}")
     return ", ".join(told)

@@ -4,6 +4,7 @@ built yet, refused with one sentence each instead of being ignored. Pure; each p
 
 from __future__ import annotations
 
+import decimal
 import zoneinfo
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -225,8 +226,10 @@ def field_spec(name: str, field: FieldConfig, *, key: Iterable[str] = ()) -> Fie
         type=field.type,
         required=field.required or name in key,
         max_length=field.max_length,
-        minimum=field.minimum,
-        maximum=field.maximum,
+        minimum=field.minimum if isinstance(field.minimum, decimal.Decimal) else None,
+        maximum=field.maximum if isinstance(field.maximum, decimal.Decimal) else None,
+        earliest=None if isinstance(field.minimum, decimal.Decimal) else field.minimum,
+        latest=None if isinstance(field.maximum, decimal.Decimal) else field.maximum,
         pattern=field.pattern,
         values=None if field.values is None else tuple(field.values),
         precision=field.precision,

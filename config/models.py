@@ -21,6 +21,7 @@ from pydantic import (
     Field,
     SecretStr,
     Tag,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -31,12 +32,13 @@ from config.values import (
     Seconds,
     Size,
     TransformStep,
+    parse_bound,
     parse_database_url,
     parse_redis_url,
     parse_store_url,
     split_listen,
 )
-from transforms.specs import Direction, EntitySpec, FieldTypeName, IdentifierKind, MappingSpec
+from transforms.specs import Direction, EntitySpec, FieldTypeName, IdentifierKind, MappingSpec, Moment
 from transforms.tables import Engine
 
 ServiceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
@@ -211,8 +213,8 @@ class FieldConfig(Section):
     type: FieldTypeName
     required: bool = False
     max_length: Annotated[int, Field(ge=1)] | None = None
-    minimum: decimal.Decimal | None = None
-    maximum: decimal.Decimal | None = None
+    minimum: decimal.Decimal | Moment | None = None
+    maximum: decimal.Decimal | Moment | None = None
     pattern: str | None = None
     values: list[str] | None = None
     precision: Annotated[int, Field(ge=1, le=1000)] | None = None
@@ -231,10 +233,10 @@ class FieldConfig(Section):
         words = {True: "true", False: "false"}
         return [words[v] if isinstance(v, bool) else str(v) if isinstance(v, int | float) else v for v in written]
 
-    @field_validator("minimum", "maximum", mode="before")
+    @field_validator("minimum", "maximum", mode="plain")
     @classmethod
-    def _exactly(cls, written: object) -> object:
-        return str(written) if isinstance(written, float) else written
+    def _bound(cls, written: object, info: ValidationInfo) -> object:
+        return parse_bound(written, info.data.get("type"))
 
 
 class EntityConfig(Section):

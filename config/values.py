@@ -10,6 +10,8 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BeforeValidator, SecretStr
 
+from transforms.kinds import SUCH_AS, Kind, from_literal
+from transforms.specs import TIMES, FieldTypeName
 from transforms.tables import Engine
 
 _SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?)?B?")
@@ -23,6 +25,17 @@ _ENGINES: Final[dict[str, Engine]] = {
 }  # fmt: skip
 _PORTS: Final = {"mysql": 3306, "mariadb": 3306, "postgresql": 5432}
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?\.?")
+
+
+def parse_bound(written: object, field_type: FieldTypeName | None) -> object:
+    """A `minimum` or `maximum`: of the field's own type where that is a time, else a number. ValueError says what it must be."""
+    if written is None:
+        return None
+    kind: Kind = next((kind for kind in TIMES if kind == field_type), "decimal")
+    try:
+        return from_literal(kind, written)
+    except ValueError:  # it tells the value, which may come from the environment
+        raise ValueError(f"must be a {kind}{SUCH_AS[kind]}" if kind in SUCH_AS else "must be a number") from None
 
 
 def parse_size(written: object) -> int:

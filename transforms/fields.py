@@ -32,7 +32,7 @@ from transforms.batches import Vectored, between, gate, shorter, single
 from transforms.kinds import PYTHON_CLASS, Kind, Step, kind_of_field
 from transforms.moments import TO_INSTANT_TEXT, aware_datetime, aware_datetimes, naive_datetime, naive_datetimes
 from transforms.patterns import LONGEST_TEXT, PatternRefusedError, compile_pattern
-from transforms.specs import FieldSpec
+from transforms.specs import TIMES, FieldSpec
 from transforms.values import RefusedValueError, masked
 
 _WIRE_INT_MIN: Final = -(2**63)
@@ -42,7 +42,7 @@ _DURATION: Final = re.compile(r"(-?)PT([0-9]+)H([0-9]+)M([0-9]+)(?:\.([0-9]{6}))
 # Enough for every decimal that an engine holds (PostgreSQL: 131072 digits before, 16383 after the point).
 EXACT: Final = decimal.Context(prec=200_000, traps=[decimal.InvalidOperation, decimal.Inexact])
 
-_NUMBERS: Final = ("integer", "decimal", "float")
+_ORDERED: Final = ("integer", "decimal", "float", *TIMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,8 @@ def field_problems(field: FieldSpec) -> list[str]:
         "values": (field.values, ("enum", "set", "text")),
         "max_length": (field.max_length, ("text", "bytes", "json")),
         "pattern": (field.pattern, ("text",)),
-        "minimum": (field.minimum, _NUMBERS),
-        "maximum": (field.maximum, _NUMBERS),
+        "minimum": (field.minimum, _ORDERED),
+        "maximum": (field.maximum, _ORDERED),
         "precision": (field.precision, ("decimal",)),
         "scale": (field.scale, ("decimal",)),
         "merge": (field.merge, ("integer", "decimal")),
@@ -78,7 +78,8 @@ def field_problems(field: FieldSpec) -> list[str]:
     for name, (value, types) in allowed.items():
         if value is not None and field.type not in types:
             problems.append(f"{name} has no meaning for type {field.type} (only for {', '.join(types)})")
-    if field.minimum is not None and field.maximum is not None and field.minimum > field.maximum:
+    least, most = _bounds(field)
+    if least is not None and most is not None and least > most:
         problems.append("minimum is greater than maximum")
     if field.precision is not None and (field.scale or 0) > field.precision:
         problems.append("scale is greater than precision")
@@ -107,7 +108,7 @@ def _checks(field: FieldSpec, kind: Kind) -> tuple[Step, ...]:
     checks: list[Step] = []
     if kind == "decimal":
         checks.append(_decimal_form(field))
-    if field.minimum is not None or field.maximum is not None:
+    if _bounds(field) != (None, None):
         checks.append(_within(field))
     if field.max_length is not None:
         checks.append(_not_longer(field, field.max_length, "bytes" if kind == "bytes" else "characters"))
@@ -183,8 +184,13 @@ def plain(value: decimal.Decimal) -> decimal.Decimal:
     return value.quantize(decimal.Decimal(1), context=EXACT) if value.as_tuple().exponent > 0 else value  # type: ignore[operator]
 
 
+def _bounds(field: FieldSpec) -> tuple[Any, Any]:
+    """The least and the greatest value, of the field's own class."""
+    return (field.earliest, field.latest) if field.type in TIMES else (field.minimum, field.maximum)
+
+
 def _within(field: FieldSpec) -> Step:
-    least, most = field.minimum, field.maximum
+    least, most = _bounds(field)
 
     def check(value: Any) -> Any:
         if value != value:  # noqa: PLR0124 - only NaN differs from itself

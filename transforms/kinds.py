@@ -47,7 +47,7 @@ _LENGTH: Final = re.compile(
     r"(-?)(?:PT(?=.)(?:([0-9]{1,6})H)?(?:([0-9]{1,6})M)?(?:([0-9]{1,6})(?:\.([0-9]{1,6}))?S)?"
     r"|([0-9]{1,3}):([0-5][0-9]):([0-5][0-9])(?:\.([0-9]{1,6}))?)"
 )
-_SUCH_AS: Final[dict[Kind, str]] = {
+SUCH_AS: Final[dict[Kind, str]] = {
     "date": ", such as 2024-02-29",
     "time": ", such as 23:59:59",
     "datetime": ", such as 2024-02-29T23:59:59",
@@ -70,7 +70,7 @@ def from_literal(kind: Kind, literal: object) -> object:
 
     An unquoted `0` or `true` is a number or a boolean in YAML, whatever the column is: it is read as the column needs it.
     """
-    wrong = ValueError(f"{literal!r} is not a value of kind {kind}{_SUCH_AS.get(kind, '')}")
+    wrong = ValueError(f"{literal!r} is not a value of kind {kind}{SUCH_AS.get(kind, '')}")
     text = _spelling(literal)
     try:
         match kind:

@@ -106,4 +106,4 @@ def of_field(field: FieldSpec, kind: Kind) -> list[Any]:
         if kind == "decimal" and field.scale is not None:
             made = [round(value, field.scale) for value in made]
         return made
-    return of_kind(kind)
+    return [*(bound for bound in (field.earliest, field.latest) if bound is not None), *of_kind(kind)]

@@ -5,10 +5,11 @@ They carry no pydantic and no file paths, so that compiling a mapping needs noth
 
 from __future__ import annotations
 
+import datetime as dt
 import decimal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from transforms.tables import Engine
 
@@ -16,6 +17,8 @@ FieldTypeName: TypeAlias = Literal[
     "text", "integer", "decimal", "float", "boolean", "date", "time", "datetime", "instant", "duration", "bytes",
     "json", "uuid", "enum", "set", "reference",
 ]  # fmt: skip
+Moment: TypeAlias = dt.date | dt.time | dt.timedelta  # a datetime is a date
+TIMES: Final = ("date", "time", "datetime", "instant", "duration")
 Direction: TypeAlias = Literal["capture", "apply", "both"]
 
 
@@ -27,6 +30,8 @@ class FieldSpec:
     max_length: int | None = None
     minimum: decimal.Decimal | None = None
     maximum: decimal.Decimal | None = None
+    earliest: Moment | None = None  # `minimum` and `maximum` of dates and times
+    latest: Moment | None = None
     pattern: str | None = None
     values: tuple[str, ...] | None = None  # of enum and set
     precision: int | None = None

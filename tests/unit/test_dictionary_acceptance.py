@@ -132,6 +132,36 @@ def test_what_only_the_field_can_say_is_said_before_a_table_is_seen(direction):
     assert "nothing would be allowed" in refused("{type: text, values: []}", "[]", direction=direction)[0]
 
 
+@pytest.mark.parametrize(
+    ("field", "inside", "outside", "said"),
+    [
+        ("{type: date, minimum: 1900-01-01}", ["1900-01-01"], ["1899-12-31"], "less than the minimum 1900-01-01"),
+        ('{type: time, minimum: "08:00", maximum: "22:00"}', ["08:00:00", "22:00:00"], ["22:00:01"], "more than the maximum 22:00:00"),
+        ("{type: datetime, maximum: 2024-01-01 00:00:00}", ["2024-01-01T00:00:00"], ["2024-01-01T00:00:00.000001"], "maximum"),
+        ("{type: instant, maximum: 2024-01-01T08:00:00+08:00}", ["2024-01-01T00:00:00Z"], ["2024-01-01T00:00:01Z"], "maximum"),
+        ('{type: duration, minimum: "00:00:00"}', ["PT0H0M0S"], ["-PT0H0M1S"], "minimum 0:00:00"),
+    ],
+)  # fmt: skip
+def test_dates_and_times_have_bounds_too(field, inside, outside, said):
+    made = codec(field, "[]")
+    for value in inside:
+        assert made.decode(made.encode(value)) == value
+    for value in outside:
+        with pytest.raises(RefusedValueError, match=said):
+            made.encode(value)
+    assert specs(field, "[]") != []
+
+
+def test_a_bound_of_another_kind_is_one_line_without_the_value():
+    assert refused('{type: date, minimum: "${KEY}"}', "[]") == [
+        "entities.e.fields.f.minimum: must be a date, such as 2024-02-29"
+    ]
+    assert refused("{type: integer, minimum: true}", "[]") == ["entities.e.fields.f.minimum: must be a number"]
+    assert refused("{type: date, minimum: 2024-02-01, maximum: 2024-01-01}", "[]") == [
+        "entities.e.fields.f: minimum is greater than maximum"
+    ]
+
+
 @given(st.text(max_size=12))
 def test_one_form_is_written_and_stays(value):
     made = codec("{type: text}", "[{trim: both}, {lower: both}]")
@@ -234,6 +264,8 @@ def shown(field, here, there="[]", *, nullable=True):
 def test_explain_shows_all_that_a_field_allows_and_steps_as_they_are_written():
     line = shown("{type: decimal, precision: 9, scale: 2, minimum: 0}", '[{suffix: "元"}, decimal]')
     assert line["type"] == "decimal minimum 0, precision 9, scale 2"
+    line = shown("{type: date, minimum: 1900-01-01}", '[{datetime: "%Y%m%d"}]')
+    assert (line["type"], line["transforms"]) == ("date minimum 1900-01-01", 'datetime: "%Y%m%d"')
     line = shown("{type: enum, values: [paid, sent]}", "[{enum: {1: paid, '#2': sent}}]")
     assert line["transforms"] == 'enum: {1: paid, "#2": sent}'
     assert line["type"] == "enum one of paid, sent"

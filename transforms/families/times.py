@@ -71,18 +71,18 @@ def _datetime(parameter: DatetimeFormat, kind: Kind, context: Context) -> Built:
         except ValueError:
             refuse(value, f"is not in the format {pattern}")
 
-    def write(value: dt.datetime) -> str:
+    def write(value: dt.datetime, shown: object = None) -> str:
         # glibc writes years below 1000 with fewer than four digits, which would not be read again.
         made = value.strftime(pattern.replace("%Y", f"{value.year:04d}"))
         if parse(made) != value:
-            refuse(value, f"does not fit into the format {pattern}")
+            refuse(value if shown is None else shown, f"does not fit into the format {pattern}")
         return made
 
     if "Y" not in directives:
         if context.target not in ("time", "duration") or parameter.zone:
             raise TransformRefusedError(f"transform datetime: {pattern} is a time of day without a day or a zone")
         return Built(
-            "time", lambda value: parse(value).time(), lambda value: write(dt.datetime.combine(_ANY_DAY, value))
+            "time", lambda value: parse(value).time(), lambda value: write(dt.datetime.combine(_ANY_DAY, value), value)
         )
     zone = zoneinfo.ZoneInfo(parameter.zone) if parameter.zone else context.time_zone
     if zoned:
