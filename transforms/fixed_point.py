@@ -130,9 +130,27 @@ def unrest(field: FieldSpec, sides: Sequence[Side]) -> Iterator[Problem]:
         for other in sides:
             if one is not other and (one in restless or other in restless):
                 problem = _pair(field, one, other)
+                if problem is not None and (sealed := next(filter(_is_sealed_anew, (one, other)), None)) is not None:
+                    problem = Problem(
+                        sealed.path,
+                        f"does not come to rest with {(other if sealed is one else one).path} (field {field.name}): transform encrypt makes"
+                        " another text of the same value each time, so it would go round for ever - say `deterministic: true`, or encrypt"
+                        " the column (`at: column`), or give one mapping direction capture or apply",
+                    )
                 if problem is not None:
                     yield problem
                     return
+
+
+def _is_sealed_anew(side: Side) -> bool:
+    """Whether its field holds what was encrypted with a random nonce."""
+    return any(
+        step.name == "encrypt"
+        and isinstance(step.parameter, dict)
+        and not step.parameter.get("deterministic")
+        and step.parameter.get("at", "field") == "field"
+        for step in side.column.transforms
+    )
 
 
 def _pair(field: FieldSpec, one: Side, other: Side) -> Problem | None:

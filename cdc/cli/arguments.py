@@ -144,7 +144,9 @@ def _parked(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) ->
 def _identity(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="show|conflicts|merge|split|undo|forget")
     show = verbs.add_parser("show", parents=[common])
-    show.add_argument("key", metavar="KEY", help="a phone, e-mail address, openid, a local key, or oneid:NUMBER")
+    show.add_argument(
+        "key", type=_utf8, metavar="KEY", help="a phone, e-mail address, openid, a local key, or oneid:NUMBER"
+    )
     conflicts = verbs.add_parser("conflicts", parents=[common])
     conflicts.set_defaults(command=_late("identity", "conflicts"))
     for each in (show, conflicts):
@@ -162,13 +164,22 @@ def _identity(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) 
     undo.add_argument("event", type=_number, metavar="EVENT", help="the number that merge and split print")
     undo.set_defaults(command=_late("identity", "undo"))
     forget = verbs.add_parser("forget", parents=[common])
-    forget.add_argument("key", metavar="KEY")
+    forget.add_argument("key", type=_utf8, metavar="KEY")
     forget.add_argument("--yes", action="store_true", help="do not ask")
     forget.set_defaults(command=_late("identity", "forget"))
 
 
 def _oneid(text: str) -> int:
     return _number(text.removeprefix("oneid:"))
+
+
+def _utf8(text: str) -> str:
+    """What somebody is known by. Raises ArgumentTypeError for bytes that are no text; they are not repeated."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("the bytes given are not text in UTF-8") from None
+    return text
 
 
 def _number(text: str) -> int:

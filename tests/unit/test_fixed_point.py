@@ -93,6 +93,17 @@ def test_what_a_pair_makes_of_values_decides(field, steps, rests):
     assert check_offline([mapping("a", field), mapping("b", field, *steps, direction="capture")]) == []
 
 
+def test_a_random_encryption_that_goes_round_is_told_how_to_stand_still():
+    (problem,) = check_offline([mapping("a", TEXT), mapping("b", TEXT, {"encrypt": KEYS})])
+    assert problem.path == "mappings.b.t.columns.c"
+    assert (
+        "say `deterministic: true`" in problem.message
+        and "does not come to rest with mappings.a.t.columns.c" in problem.message
+    )
+    for said in ({"deterministic": True}, {"at": "column"}):
+        assert check_offline([mapping("a", TEXT), mapping("b", TEXT, {"encrypt": KEYS | said})]) == []
+
+
 def test_two_ends_that_encrypt_alike_come_to_rest():
     assert check_offline([mapping("a", TEXT, {"encrypt": KEYS}), mapping("b", TEXT, {"encrypt": KEYS})]) == []
 
@@ -163,7 +174,7 @@ def test_a_large_configuration_is_tried_in_less_than_a_second():
     assert time.process_time() - began < 1
     bad = ColumnSpec("f0", "f0", (TransformSpec("encrypt", KEYS),))  # another text each time
     last = replace(specs[-1], columns=tuple(bad if column.column == "f0" else column for column in specs[-1].columns))
-    assert [problem.path for problem in check_offline([*specs[:-1], last])] == ["mappings.a.t49.columns.f0"]
+    assert [problem.path for problem in check_offline([*specs[:-1], last])] == ["mappings.b.t49.columns.f0"]
 
 
 def test_a_usual_configuration_is_tried_in_less_than_a_second():
