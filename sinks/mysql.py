@@ -99,7 +99,7 @@ class MySQLSink(TableSink[MySQLSession, TablePlan, DataStatement]):
             mysql_bookkeeping.begin(session, header, comment)
             comment = ""
         else:
-            session.open_with(Opening((Statement("START TRANSACTION", "opening a transaction"),)))
+            session.open_with(Opening(()))
         if not header.rows:
             session.flush()  # nothing else may come before the caller says to others that this transaction will be
         # Without a table, every statement carries the record: the log shows only those that change something.
@@ -118,7 +118,7 @@ class MySQLSink(TableSink[MySQLSession, TablePlan, DataStatement]):
         session.flush()
         self._header = None
         try:
-            session.send_commit()
+            session.send_commit(chain=self._has_tables)
             self._options.probe("sink.commit_sent")
             session.receive_commit()
         except (SinkError, OSError) as error:

@@ -86,7 +86,7 @@ def progress(session: MySQLSession, deployment: str, target: str | None) -> dict
 
 
 def begin(session: MySQLSession, header: TransactionHeader, comment: str) -> None:
-    """START TRANSACTION and the compare-and-set of every line, in front of what the session sends next.
+    """The beginning of a transaction and the compare-and-set of every line, in front of what the session sends next.
 
     That then raises Fenced where a line does not match; what came after it in the packet is rolled back with it.
     """
@@ -101,13 +101,12 @@ def begin(session: MySQLSession, header: TransactionHeader, comment: str) -> Non
             if isinstance(error, Rejected) and error.code == "1062":
                 raise Fenced(f"progress in {header.target}: a line is there that was not known") from None
             raise error
-        if any(answer.affected != 1 for answer in answers[1:]):
+        if any(answer.affected != 1 for answer in answers[-len(sqls) :]):
             raise Fenced(
                 f"progress in {header.target}: a line is not as it was known; another writer, or an older COMMIT"
             )
 
-    opening = [Statement("START TRANSACTION", "opening a transaction")]
-    session.open_with(Opening((*opening, *(Statement(sql, "moving progress") for sql in sqls)), check))
+    session.open_with(Opening(tuple([Statement(sql, "moving progress") for sql in sqls]), check))
 
 
 def park(session: MySQLSession, header: TransactionHeader, rows: Sequence[ParkedRow]) -> None:

@@ -36,6 +36,10 @@ class Statement(msgspec.Struct, frozen=True, gc=False):
     where: str
 
 
+_START: Final = Statement("START TRANSACTION", "opening a transaction")
+_LEAVE: Final = Statement("COMMIT", "asking the server")
+
+
 class Answer(msgspec.Struct, frozen=True, gc=False):
     """`affected` counts matched rows (FOUND_ROWS). `changed` is the server's own count where it gives one. `generated`: the
     AUTO_INCREMENT value of an insert, 0 where there is none.
@@ -55,7 +59,9 @@ def _unchecked(_answers: Sequence[Answer], error: SinkError | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """The statements that begin a transaction. `check` gets their answers, and the error that ended them; it raises what is to be told."""
+    """The first statements of a transaction, after START TRANSACTION. `check` gets their answers, and the error that ended
+    them; it raises what is to be told.
+    """
 
     statements: tuple[Statement, ...]
     check: Callable[[Sequence[Answer], SinkError | None], None] = _unchecked
@@ -70,7 +76,9 @@ class MySQLSession:
         self.void = False  # a transaction did not open: nothing may be written until it is rolled back
         self._opening: Opening | None = None  # goes in front of what is sent next
         self._opened: Opening | None = None  # was sent, and its answers were not read yet
+        self._chained = False  # COMMIT has begun the next transaction, in which nothing has happened yet
         self._unread = False
+        self._status = 0  # the flags of the last answer
         try:
             self._connection = connect_mysql(address, read_timeout=READ_TIMEOUT_SECONDS, multi_statements=True)
         except (pymysql.err.MySQLError, OSError) as error:
@@ -125,11 +133,22 @@ class MySQLSession:
         """Send statements in one packet; `receive` must be called for them before anything else is sent."""
         if self._unread:
             raise RuntimeError("answers of the statements before were not read")
-        if self._opening is not None and statements and not self._fits((*self._opening.statements, *statements)):
+        before = self._before()
+        if self._opening is not None and statements and not self._fits((*before, *statements)):
             self.flush()
-        self._opened, self._opening = self._opening, None
-        everything = (*self._opened.statements, *statements) if self._opened is not None else statements
+            before = self._before()
+        if before:
+            opened, self._opening = self._opening, None
+            self._opened = Opening(before, opened.check if opened is not None else _unchecked)
+        self._chained = False
+        everything = (*before, *statements)
         self._send(";".join([statement.sql for statement in everything]), everything[0].where)
+
+    def _before(self) -> tuple[Statement, ...]:
+        """What has to go in front of the next statements: an opening; or, after a COMMIT that chains, what leaves its transaction."""
+        if self._opening is None:
+            return (_LEAVE,) if self._chained else ()
+        return self._opening.statements if self._chained else (_START, *self._opening.statements)
 
     def _fits(self, statements: Sequence[Statement]) -> bool:
         """Whether statements go in one packet."""
@@ -171,7 +190,7 @@ class MySQLSession:
     def roll_back(self) -> None:
         """Roll back whole, whatever is under way; a session that cannot say that it did is closed, which rolls back as well."""
         self._opening = self._opened = None
-        self.void = False
+        self.void = self._chained = False
         try:
             while self._unread and not self.closed:
                 with contextlib.suppress(SinkError):
@@ -181,13 +200,18 @@ class MySQLSession:
         except SinkError:
             self.close()
 
-    def send_commit(self) -> None:
-        """Send COMMIT without reading its answer. Nothing may be left to open (`flush`)."""
-        self._send("COMMIT", "COMMIT")
+    def send_commit(self, *, chain: bool = False) -> None:
+        """Send COMMIT without reading its answer. Nothing may be left to open (`flush`).
+
+        `chain`: it also begins the next transaction, for an opening that has statements. Anything else that comes first leaves it, so
+        that nothing is ever read or locked in a transaction that nobody ends.
+        """
+        self._send("COMMIT AND CHAIN" if chain else "COMMIT", "COMMIT")
 
     def receive_commit(self) -> None:
         """Read COMMIT's answer. Raises SinkError, after which nobody knows how it ended."""
         self._receive("COMMIT", single=False)
+        self._chained = bool(self._status & SERVER_STATUS.SERVER_STATUS_IN_TRANS)  # as the server says itself
 
     def check_notes(self, where: str) -> None:
         """Raise Rejected if the last statement left a note of a value that was bent."""
@@ -213,6 +237,7 @@ class MySQLSession:
         except BaseException as error:  # noqa: BLE001 - raised again, after the connection is closed
             raise self._sorted(error, where, single=single) from None
         result: Any = self._raw._result  # noqa: SLF001
+        self._status = result.server_status or 0
         self._unread = bool(result.has_next)
         return Answer(
             result.affected_rows,
@@ -236,11 +261,11 @@ class MySQLSession:
             return None
         affected, place = _length_encoded(buffered, 5)
         generated, place = _length_encoded(buffered, place)
-        status, warnings = _STATUS.unpack_from(buffered, place)
+        self._status, warnings = _STATUS.unpack_from(buffered, place)
         raw._rfile.read(end)  # noqa: SLF001
         raw._next_seq_id = (buffered[3] + 1) % 256  # noqa: SLF001
         raw._result = None  # noqa: SLF001 - else the driver would look there for answers that were not read
-        self._unread = bool(status & SERVER_STATUS.SERVER_MORE_RESULTS_EXISTS)
+        self._unread = bool(self._status & SERVER_STATUS.SERVER_MORE_RESULTS_EXISTS)
         return Answer(affected, (), _changed(buffered[place + _STATUS.size : end]), warnings, generated)
 
     def _sorted(self, error: BaseException, where: str, *, single: bool) -> BaseException:
