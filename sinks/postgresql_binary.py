@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from sinks.postgresql_arrays import ElementsEncoder, is_encodable
 from sinks.value_checks import refuse
+from sinks.value_texts import are_without_escapes
 from transforms.tables import Column
 
 _Values: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
@@ -47,8 +48,12 @@ def copied_column(column: Column, encode: ElementsEncoder) -> CopiedColumn:
     if name in _CLASSES:
         return CopiedColumn(name, _native(_all_are(_CLASSES[name]), encode), is_cast=False)
     if name == "numeric":  # psycopg's C code takes three times as long to pack one as Python to write its digits
-        return CopiedColumn("text", lambda values: [None if e == "NULL" else e for e in encode(values)], is_cast=True)
+        return CopiedColumn("text", lambda values: _numbers(encode(values)), is_cast=True)
     return CopiedColumn("text", lambda values: list(map(_plain, encode(values))), is_cast=True)
+
+
+def _numbers(elements: list[str]) -> Sequence[str | None]:
+    return [None if element == "NULL" else element for element in elements] if "NULL" in elements else elements
 
 
 def _plain(element: str) -> str | None:
@@ -100,6 +105,8 @@ def _texts(limit: int | None, *, padded: bool) -> _Check:
             return False
         if padded and any(value.endswith(" ") for value in values):
             return False
+        if are_without_escapes(values) is not None:
+            return True
         joined = "".join(values)
         return "\0" not in joined and is_encodable(joined)
 
