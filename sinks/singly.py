@@ -3,11 +3,14 @@
 Writes are tried in savepoints, in order, a stretch at a time; a stretch that is refused is rolled back to its savepoint and
 halved, down to the single row. The outcome is the same as row by row, at a few savepoints for each refused row. Later
 writes of a refused row's key, also under the key that a refused move would have given it, are not tried: they wait.
+
+Rows that the database lets in together only (they exchange a unique value) would be told apart by a row among them that is really refused. So
+those which were refused as duplicates are tried once more together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Final
 
 from sinks.contract import Rejected, Rejection, RowWrite
@@ -17,12 +20,30 @@ STRETCH: Final = 128
 WAITING: Final = "waiting"
 
 
-def write_apart(writes: Sequence[RowWrite], attempt: Callable[[Sequence[RowWrite]], None]) -> list[Rejection]:
+def write_apart(
+    writes: Sequence[RowWrite], attempt: Callable[[Sequence[RowWrite]], None], together: Container[str] = ()
+) -> list[Rejection]:
     """Write all that can be written; answer the rest in the order of `writes`.
 
     `attempt` writes a stretch within a savepoint of its own, and raises Rejected with that savepoint rolled back. Its other
-    errors end everything.
+    errors end everything. Rows that were refused with a code of `together` are tried together at last.
     """
+    rejections = _apart(writes, attempt)
+    refused = {number for number, rejection in rejections.items() if rejection.code in together}
+    behind = {number for number, rejection in rejections.items() if rejection.reason == WAITING}
+    for mutual in (refused | behind, refused) if behind else (refused,):
+        if not refused or len(mutual) < 2:
+            continue
+        try:
+            attempt([writes[number] for number in sorted(mutual)])
+        except Rejected:
+            continue
+        rest = [writes[number] for number in sorted(rejections.keys() - mutual)]
+        return write_apart(rest, attempt, together)
+    return [rejections[number] for number in sorted(rejections)]
+
+
+def _apart(writes: Sequence[RowWrite], attempt: Callable[[Sequence[RowWrite]], None]) -> dict[int, Rejection]:
     blocked: set[RowKey] = set()
     rejections: dict[int, Rejection] = {}
     numbered = list(enumerate(writes))
@@ -54,4 +75,4 @@ def write_apart(writes: Sequence[RowWrite], attempt: Callable[[Sequence[RowWrite
             rejections[number] = Rejection(write.ref, refusal.reason, str(refusal), refusal.code)
         blocked = now_blocked
         rejections |= waiting
-    return [rejections[number] for number in sorted(rejections)]
+    return rejections

@@ -26,6 +26,7 @@ from sinks.contract import (
     Transient,
 )
 from sinks.runs import in_strict_order, moves_key, runs
+from sinks.setting_aside import with_values_aside
 from sinks.singly import write_apart
 from transforms.tables import Table
 
@@ -177,7 +178,19 @@ class TableSink(ABC, Generic[S, P, M]):
     def write_singly(self, writes: Sequence[RowWrite]) -> list[Rejection]:
         self._in_transaction()
         self._forget_old_plans()
-        return write_apart(writes, self._attempt)
+        return write_apart(writes, self._attempt_or_aside, DUPLICATES)
+
+    def _attempt_or_aside(self, writes: Sequence[RowWrite]) -> None:
+        try:
+            self._attempt(writes)
+        except Rejected as refusal:
+            aside = with_values_aside(writes, self._facts) if refusal.code in DUPLICATES and len(writes) > 1 else None
+            if aside is None:
+                raise
+            try:
+                self._attempt(aside)
+            except Rejected:
+                raise refusal from None
 
     def _explained(self, writes: Sequence[RowWrite], refusal: Rejected) -> Rejected:
         """A row may meet several others at once, of which the database names one: name all keys (CASES.md K7)."""

@@ -209,7 +209,7 @@ class Applier:
         except Rejected as error:
             log.warning("batch_rejected", rows=rows, code=error.code, error=str(error), hint="trying row by row")
             sink.rollback()
-            self._transact(rows, singly, written)
+            self._transact(2 * rows, singly, written)  # what is set aside first is written twice
         if people is not None and batch.people is not None:
             people.committed()
         self._waiting.add(parked)

@@ -162,7 +162,7 @@ class Release:
 
     def _most_rows(self, rows: list[ParkedRow]) -> int:
         if self._people is None:
-            return len(rows)
+            return 2 * len(rows)  # what is set aside first is written twice
         parked = [parked_change(row) for row in rows]
         return self._people.rows([(one.layout, one.change) for one in parked])
 

@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from sinks import postgresql_staging
 from sinks.contract import Rejected, RowWrite
-from tests.integration.test_sinks import STAGED, Target
-from tests.servers import PostgreSQLDatabase
+from tests.sinks.targets import Target
 
 _NO_CASE = "CREATE COLLATION no_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
-
-
-@pytest.fixture(params=["postgresql", STAGED])
-def target(
-    request: pytest.FixtureRequest, postgresql_db: PostgreSQLDatabase, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Target]:
-    if request.param == STAGED:
-        monkeypatch.setattr(postgresql_staging, "STAGED_ROWS", 1)
-    made = Target("postgresql", postgresql_db)
-    yield made
-    for sink in made.opened:
-        sink.close()
 
 
 @pytest.mark.parametrize(
@@ -35,7 +19,8 @@ def target(
     ],
     ids=["citext", "a domain of it", "a collation"],
 )
-def test_a_row_is_never_written_over_one_whose_key_differs(target: Target, before: str, key: str) -> None:
+def test_a_row_is_never_written_over_one_whose_key_differs(postgresql_target: Target, before: str, key: str) -> None:
+    target = postgresql_target
     for statement in before.split("; "):
         target.execute(statement)
     target.execute(f"CREATE TABLE codes (code {key}, part int, v int, PRIMARY KEY (code, part))")
