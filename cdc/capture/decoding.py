@@ -58,7 +58,7 @@ class Decoder:
             groups.setdefault((id(row.table), row.op), []).append(at)
         owners = [of for part, of in zip(parts, decoded, strict=True) for _ in part]
         found: list[Change | None] = [None] * len(rows)
-        more: dict[int, list[Change]] = {}  # of a table that several mappings share
+        shared: dict[int, list[tuple[RowPlan, Change]]] = {}  # of a table that several mappings share
         for places in groups.values():
             try:
                 plans = self._plans_of(rows[places[0]].table)
@@ -67,7 +67,7 @@ class Decoder:
                     owners[at].error = error
                 continue
             group = rows if len(places) == len(rows) else [rows[at] for at in places]
-            for number, plan in enumerate(plans):
+            for plan in plans:
                 stretches = plan.decode(group)
                 if group is rows and len(plans) == 1 and _in_one_stretch(stretches, rows, parts, decoded):
                     return decoded
@@ -77,15 +77,15 @@ class Decoder:
                         place = places[at]
                         number_of = owners[place].number(layout)
                         change = Change(number_of, op, rows[place].index, key, values, before, stretch.refused)
-                        if number == 0:
+                        if len(plans) == 1:
                             found[place] = change
                         else:
-                            more.setdefault(place, []).append(change)
+                            shared.setdefault(place, []).append((plan, change))
         for at, (of, one) in enumerate(zip(owners, found, strict=True)):
             if one is not None:
                 of.changes.append(one)
-            if more and at in more:
-                of.changes.extend(more[at])
+            elif shared and at in shared:
+                of.changes.extend(_of_one_row(rows[at], of, shared[at]))
         return decoded
 
     def _plans_of(self, table: Table) -> tuple[RowPlan, ...]:
@@ -96,6 +96,30 @@ class Decoder:
         plans = tuple(row_plan(spec, table) for spec in self._mappings.get((table.schema, table.name), ()))
         self._plans[id(table)] = (table, plans)
         return plans
+
+
+def _of_one_row(row: RowChange, of: Decoded, told: list[tuple[RowPlan, Change]]) -> list[Change]:
+    """What the mappings of one table say of one row. Where it leaves one for another of the same entity it lives on: an update.
+
+    A delete and an insert would take along what refers to the row elsewhere, and columns that nobody maps.
+    """
+    rest = [(plan, change) for plan, change in told if change.op != "delete"]
+    ends = []
+    for old, end in told:
+        if end.op != "delete":
+            continue
+        for at, (new, begin) in enumerate(rest):
+            if begin.op != "insert" or new.entity != old.entity or end.refused is not None or row.before is None:
+                continue
+            before = old.values_of(row.before, of.layouts[begin.layout].fields)
+            if not before and new.counters and begin.refused is None:
+                continue  # what a counter held before is not known: the row is told anew
+            lives_on = Change(begin.layout, "update", row.index, end.key, begin.values, before, begin.refused)
+            rest[at] = (new, lives_on)
+            break
+        else:
+            ends.append(end)
+    return [*ends, *(change for _, change in rest)]
 
 
 def _in_one_stretch(

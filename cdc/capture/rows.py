@@ -99,11 +99,11 @@ class RowPlan:
         self, spec: MappingSpec, columns: tuple[_Column, ...], key: tuple[_Column, ...], lives: Lives | None
     ) -> None:
         self._mapping = spec.name
-        self._entity = spec.entity.name
+        self.entity = spec.entity.name
         self._columns = columns
         self._key = key
         self._lives = lives
-        self._counters = spec.counters
+        self.counters = spec.counters
         # A person whose row gets another key of its own goes on under it, even where no field tells.
         mapped = {column.at for column in columns}
         self._own_key = [c for c in key if c.at not in mapped] if spec.entity.identity is not None else []
@@ -124,6 +124,12 @@ class RowPlan:
                 return self._deleted(places, list(map(_before, rows)))
             case "update":
                 return self._updated(places, list(map(_before, rows)), list(map(_after, rows)))
+
+    def values_of(self, image: Image, fields: Sequence[str]) -> Wire:
+        """A row's values of these fields; empty where not all of them are mapped, or one has no exact form."""
+        columns = {column.codec.field: column for column in self._columns}
+        chosen = [columns[name] for name in fields if name in columns]
+        return _before_values(chosen, image) if len(chosen) == len(fields) else ()
 
     def _of_ours(self, lives: Lives, rows: Sequence[RowChange]) -> list[Stretch]:
         """Rows that begin to be the mapping's are inserts, those that cease to be are deletes, others are not told at all."""
@@ -149,7 +155,7 @@ class RowPlan:
     def _layout(self, columns: Sequence[_Column]) -> Layout:
         """One object for equal layouts."""
         fields = tuple(column.codec.field for column in columns)
-        return self._layouts.setdefault(fields, Layout(self._mapping, self._entity, fields))
+        return self._layouts.setdefault(fields, Layout(self._mapping, self.entity, fields))
 
     # -- many rows
 
@@ -157,7 +163,7 @@ class RowPlan:
         self, op: Op, places: Sequence[int], befores: Sequence[Image | None], afters: Sequence[Image]
     ) -> list[Stretch]:
         """Rows of which every mapped field is told: inserts, and updates of which the log does not know what was before."""
-        if op == "update" and self._counters:
+        if op == "update" and self.counters:
             return self._singly(op, places, befores, afters)
         try:
             decoded = {
@@ -276,7 +282,7 @@ class RowPlan:
         except RefusedValueError as error:
             return Stretch(self._nothing, [(at, op, key, (), ())], str(error))
         was = _before_values(chosen, before) if op == "update" else ()
-        if op == "update" and not was and (counters := self._counters.intersection(c.codec.field for c in chosen)):
+        if op == "update" and not was and (counters := self.counters.intersection(c.codec.field for c in chosen)):
             why = (
                 f"field {', '.join(sorted(counters))}: a counter needs its value from before the change, which the log does not"
                 " have: REPLICA IDENTITY FULL (PostgreSQL)"

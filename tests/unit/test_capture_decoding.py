@@ -1,5 +1,7 @@
 """Row changes become changes of the dictionary: only what changed, no no-ops, and what has no form is refused, not skipped."""
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -144,3 +146,48 @@ def test_a_table_that_no_longer_fits_stops_the_parts_it_is_in_only():
     ])  # fmt: skip
     assert (first.error, third.error, len(first.changes), len(third.changes)) == (None, None, 1, 1)
     assert "no column 'score'" in str(second.error)
+
+
+class TestTwoMappingsOfOneTable:
+    """Rows with `unmapped` 1 are one mapping's, those with 2 the other's; `ORDERS` is another entity's."""
+
+    def decode(self, row, *, other=MEMBER, counter=False, other_fields=4):
+        entity = dataclasses.replace(MEMBER, fields=tuple(
+            dataclasses.replace(f, merge="sum") if counter and f.name == "points" else f for f in MEMBER.fields
+        ))  # fmt: skip
+        first = dataclasses.replace(SPEC, name="one", entity=entity, where={"unmapped": 1}, columns=SPEC.columns[:other_fields])  # fmt: skip
+        second = dataclasses.replace(
+            SPEC, name="two", entity=entity if other is MEMBER else other, where={"unmapped": 2}
+        )
+        told = []
+        for mappings in ((first, second), (second, first)):
+            (decoded,) = Decoder(list(mappings), "shop").decode([[RowChange(TABLE, *row)]])
+            told.append([(c.op, decoded.layouts[c.layout].mapping, c.key, c.values, c.before, c.refused) for c in decoded.changes])  # fmt: skip
+        assert told[0] == told[1], "the order of the mappings in the file decides nothing"
+        return told[0]
+
+    @pytest.mark.parametrize(("was", "now", "mapping"), [(1, 2, "two"), (2, 1, "one")])
+    def test_a_row_that_goes_from_one_to_the_other_lives_on(self, was, now, mapping):
+        told = self.decode(("update", 0, (1, was, "x", 5, None), (3, now, "y", 5, None)))
+        assert told == [("update", mapping, (1,), (3, "y", 5, None), (1, "x", 5, None), None)]
+
+    def test_a_row_of_neither_begins_and_ends_as_ever(self):
+        assert [op for op, *_ in self.decode(("update", 0, (1, 7, "x", 5, None), (1, 2, "x", 5, None)))] == ["insert"]
+        assert [op for op, *_ in self.decode(("update", 0, (1, 1, "x", 5, None), (1, 7, "x", 5, None)))] == ["delete"]
+        assert [op for op, *_ in self.decode(("delete", 0, (1, 1, "x", 5, None), None))] == ["delete"]
+
+    def test_another_entitys_row_is_another_row(self):
+        other = dataclasses.replace(MEMBER, name="supplier")
+        told = self.decode(("update", 0, (1, 1, "x", 5, None), (1, 2, "x", 5, None)), other=other)
+        assert [(op, mapping) for op, mapping, *_ in told] == [("delete", "one"), ("insert", "two")]
+
+    def test_what_the_other_mapping_cannot_take_is_refused_and_deletes_nothing(self):
+        bad = Unrepresentable("0000-00-00")
+        ((op, _, key, values, _, refused),) = self.decode(("update", 0, (1, 1, "x", 5, None), (1, 2, "x", 5, bad)))
+        assert (op, key, values) == ("update", (1,), ())
+        assert "0000-00-00" in refused
+
+    def test_a_counter_has_what_it_was_before_or_is_told_whole(self):
+        row = ("update", 0, (1, 1, "x", 5, None), (1, 2, "x", 7, None))
+        assert self.decode(row, counter=True)[0][:5] == ("update", "two", (1,), (1, "x", 7, None), (1, "x", 5, None))
+        assert [op for op, *_ in self.decode(row, counter=True, other_fields=2)] == ["delete", "insert"]
