@@ -105,6 +105,13 @@ class Control:
         facts.state, facts.reason = state, reason
         self.beat(now=True)
 
+    def opening(self, what: str) -> None:
+        """A session is being opened. One that failed before it moved is still being retried, for the reason that was told."""
+        if self.facts.state == "retrying" and self.facts.retrying_since is not None:
+            self.beat(now=True)
+        else:
+            self.state("starting", what)
+
     def beat(self, *, now: bool = False) -> None:
         """Send the facts, at most every quarter of a second. A supervisor that is gone ends this process."""
         at = time.monotonic()

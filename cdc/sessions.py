@@ -95,7 +95,7 @@ def open_capture(
     address = address_of(settings)
 
     def build(stack: ExitStack) -> Capture:
-        control.state("starting", "opening the log")
+        control.opening("opening the log")
         all_mappings = with_keys(configuration.mappings_of(channel), address)
         mappings = [spec for spec in all_mappings if spec.captures]
         enabled = [spec for spec in mappings if spec.enabled]
@@ -163,7 +163,7 @@ def open_apply(
     address = address_of(settings)
 
     def build(stack: ExitStack) -> Applier:
-        control.state("starting", "opening the target")
+        control.opening("opening the target")
         mine = with_keys(configuration.mappings_of(channel), address)
         tables = {table_of(spec, address) for spec in mine if spec.captures}
         prepare(address, configuration.deployment, channel, tables, bookkeeping=settings.bookkeeping)
