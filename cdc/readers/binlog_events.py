@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+import msgspec
+
 MALFORMED: Final = (struct.error, IndexError, ValueError, OverflowError, zlib.error, RecursionError)
 
 HEADER_SIZE: Final = 19
@@ -52,7 +54,7 @@ _xid: Final = struct.Struct("<III").unpack_from
 _query: Final = struct.Struct("<IIBHH").unpack_from
 
 
-class Gtid(NamedTuple):
+class Gtid(msgspec.Struct, frozen=True, gc=False):
     """`origin` is the uuid, or `uuid:tag`. `committed_at` in microseconds, 0 where the event has none."""
 
     origin: str

@@ -40,16 +40,24 @@ class BinlogStream:
         self, address: Address, heartbeat_seconds: float, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Raises TransientError or HaltError."""
-        self._address = address
-        self._heartbeat = heartbeat_seconds
-        self._clock = clock
-        self.deadline = 0.0  # on `clock`: until when `events` may wait for the next one
-        self.drained = False  # whether the last event handed out was the last one that was there
+        self._begin(address, heartbeat_seconds, clock)
         try:
             self._connection = connect_mysql(address, read_timeout=_CONNECT_SECONDS, found_rows=False)
         except (pymysql.err.Error, OSError) as error:
             raise read_error(error, address, "connecting for the log", login=True) from None
         self._socket: Any = self._connection._sock  # type: ignore[attr-defined] # noqa: SLF001 - PyMySQL has no public way
+
+    def _begin(self, address: Address, heartbeat_seconds: float, clock: Callable[[], float]) -> None:
+        """Without a connection yet."""
+        self._address = address
+        self._heartbeat = heartbeat_seconds
+        self._clock = clock
+        self.deadline = 0.0  # on `clock`: until when `events` may wait for the next one
+        self.drained = False  # whether the last event handed out was the last one that was there
+        # What has arrived and has not been handed out: packets from `first` to `end`. They may be read here as well (`pass_over`).
+        self.buffer = bytearray(_BUFFER_SIZE)
+        self.view = memoryview(self.buffer)
+        self.first = self.end = 0
 
     def prepare(self, server_id: int) -> None:
         """Ask for heartbeats, checksums and MariaDB's GTIDs, and register as a replica."""
@@ -90,17 +98,17 @@ class BinlogStream:
         Packets are put together in one buffer that is moved and grown as needed; an event larger than a packet (16 MiB) is
         put together apart.
         """
-        buffer, first, end = bytearray(_BUFFER_SIZE), 0, 0
-        view = memoryview(buffer)
         large: LargeEvent | None = None
         heard = asked = self._clock()
         while True:
-            while end - first >= 4:
+            buffer, view, end = self.buffer, self.view, self.end
+            while end - self.first >= 4:
+                first = self.first
                 size = _length(buffer, first)[0] & _PACKET_LIMIT
                 after = first + 4 + size
                 if after > end:
                     break
-                start, first = first + 4, after
+                start, self.first = first + 4, after
                 if size == _PACKET_LIMIT or large is not None:
                     large = large or LargeEvent()
                     large.add(view[start:after])
@@ -108,30 +116,41 @@ class BinlogStream:
                         continue
                     joined, large = large.view(), None
                     self._check_status(joined, 0, len(joined))
-                    self.drained = end - first < 4
+                    self.drained = end - after < 4
                     yield joined, 1, len(joined)
                     continue
                 if size == 0 or buffer[start]:
                     self._check_status(buffer, start, after)
-                self.drained = end - first < 4
+                self.drained = end - after < 4
                 yield view, start + 1, after
-            if first:
-                buffer[: end - first] = buffer[first:end]
-                first, end = 0, end - first
-            needed = (_length(buffer, 0)[0] & _PACKET_LIMIT) + 4 if end >= 4 else 4
-            if needed > len(buffer):
-                grown = bytearray(needed + _BUFFER_SIZE)
-                grown[:end] = view[:end]
-                buffer, view = grown, memoryview(grown)
+            self._make_room()
             if self._clock() - asked > 2 * self._heartbeat:
                 heard = self._clock()  # whoever reads was busy: that is no silence of the server
-            received = self._receive(view[end:], heard)
+            received = self._receive(self.view[self.end :], heard)
             asked = self._clock()
             if received:
-                end += received
+                self.end += received
                 heard = self._clock()
             else:
                 yield None
+
+    def pass_over(self, first: int) -> None:
+        """The packets before `first` have been read in the buffer itself."""
+        self.first = first
+        self.drained = self.end - first < 4
+
+    def _make_room(self) -> None:
+        """What has been handed out goes; the packet that is next fits."""
+        buffer, first = self.buffer, self.first
+        if first:
+            self.end -= first
+            buffer[: self.end] = buffer[first : first + self.end]
+            self.first = 0
+        needed = (_length(buffer, 0)[0] & _PACKET_LIMIT) + 4 if self.end >= 4 else 4
+        if needed > len(buffer):
+            self.buffer = bytearray(needed + _BUFFER_SIZE)
+            self.buffer[: self.end] = self.view[: self.end]
+            self.view = memoryview(self.buffer)
 
     def _receive(self, into: memoryview, heard: float) -> int:
         """Bytes received before the deadline, or 0. Silence for two heartbeats is a lost connection."""

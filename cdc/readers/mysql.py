@@ -24,6 +24,7 @@ from cdc.readers.mysql_position import Era, LogPlace, PositionWriter, Prepared, 
 from cdc.readers.mysql_proven_layout import proven_layout
 from cdc.readers.mysql_replay import Replay
 from cdc.readers.mysql_server import MySQLServer
+from cdc.readers.mysql_small_transactions import SmallTransactions
 from cdc.readers.mysql_start import Start, plan_start
 from cdc.readers.mysql_transactions import Transactions
 from sinks.connections import Address
@@ -56,6 +57,7 @@ class MySQLReader:
         self._log: LogEvents | None = None
         self._events: Iterator[tuple[bytes, EventPlace] | None] = iter(())
         self._transactions: Transactions | None = None
+        self._small: SmallTransactions | None = None
         self._era = Era()
         self._failure: DatongError | None = None
         self._notices: list[Notice] = []
@@ -110,6 +112,8 @@ class MySQLReader:
             read_again=self._read_again,
             look_back=self._look_back,
         )
+        if self._stream is not None:
+            self._small = SmallTransactions(self._wanted, self._stream, self._log, self._transactions)
         reached = self._transactions.boundary
         if start.other_server:
             text = f"server {facts.identity} instead of {place.server}: continued by GTID at {file}"
@@ -154,7 +158,7 @@ class MySQLReader:
             self._stream.close()
         if self._replay is not None:
             self._replay.close()
-        self._stream, self._replay, self._log, self._transactions = None, None, None, None
+        self._stream, self._replay, self._log, self._transactions, self._small = None, None, None, None, None
         self._raw, self._events = iter(()), iter(())
         self._server.close()
 
@@ -214,7 +218,7 @@ class MySQLReader:
         stream.deadline = deadline
         until_clock = _EVENTS_BETWEEN_CLOCKS
         parts, handed_out = transactions.parts, 0
-        done, actions = parts.done, transactions.actions
+        done, actions, small = parts.done, transactions.actions, self._small
         try:
             for event in self._events:
                 if event is None:
@@ -224,6 +228,8 @@ class MySQLReader:
                 if action is None:
                     transactions.unsupported(place)
                 action(body, place)
+                if place.kind == events.XID and small is not None:
+                    small.take(place.end, _BATCH_ROWS - parts.rows)
                 if len(done) != handed_out:
                     handed_out = len(done)
                     if parts.rows >= _BATCH_ROWS or parts.size >= _BATCH_BYTES:

@@ -76,16 +76,16 @@ class Layout:
             raise ValueError("a table without a layout")
         return self._table
 
-    def rows(self, kind: int, header: RowsHeader, body: bytes) -> list[Any]:
-        """The rows of an event: tuples, of updates pairs of tuples. Raises HaltError or one of MALFORMED."""
+    def rows(self, kind: int, header: RowsHeader, body: bytes, before: int = 0) -> list[Any]:
+        """The rows of an event: tuples, of updates pairs of tuples. `before`: bytes before its body. Raises HaltError or one of MALFORMED."""
         known, decode, careful = self._found
         if known is not header:
             decode, careful = self._decoders_of(kind, header)
             self._found = header, decode, careful
         try:
-            return decode(body, header.start)  # type: ignore[no-any-return]
+            return decode(body, before + header.start)  # type: ignore[no-any-return]
         except MALFORMED:
-            return careful()(body, header.start)  # type: ignore[no-any-return]
+            return careful()(body, before + header.start)  # type: ignore[no-any-return]
 
     def _decoders_of(self, kind: int, header: RowsHeader) -> tuple[Decode, Callable[[], Decode]]:
         """The fast decoder, and what makes the careful one."""
@@ -166,6 +166,10 @@ class Layouts:
                 self._by_id.clear()
             known = self._by_id[table_id] = self._make(body, at)
         return table_id, known
+
+    def known(self, table_id: int) -> Layout | None:
+        """What the last TABLE_MAP of this id described."""
+        return self._by_id.get(table_id)
 
     def _make(self, body: bytes, at: Place | None) -> Layout:
         name = table_name(body)

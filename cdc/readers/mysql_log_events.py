@@ -51,13 +51,16 @@ PlacedEvent: TypeAlias = tuple[bytes, EventPlace]
 
 
 class LogEvents:
-    """Iterates over (body, place); None where nothing more is there. `file` and `offset`: behind what has been worked off."""
+    """Iterates over (body, place); None where nothing more is there.
+
+    `file` and `offset`: behind what has been worked off; whoever reads events past this moves the offset on.
+    """
 
     def __init__(self, raw: Iterator[RawEvent], file: str, offset: int) -> None:
         self._raw = raw
         self.file = file
         self.offset = offset
-        self._checksummed: bool | None = None  # unknown before the first FORMAT_DESCRIPTION
+        self.is_checksummed: bool | None = None  # unknown before the first FORMAT_DESCRIPTION
         self._inserted: Iterator[PlacedEvent | None] | None = None
 
     def __iter__(self) -> Iterator[PlacedEvent | None]:
@@ -67,7 +70,7 @@ class LogEvents:
                 yield None
                 continue
             view, start, end = event
-            if self._checksummed and end - start >= _LEAST_SIZE:
+            if self.is_checksummed and end - start >= _LEAST_SIZE:
                 # What `_place` and `body` do, without their questions: most events are of these kinds, early in a file.
                 timestamp, kind, server_id, size, low, flags = _header(view, start)
                 if (
@@ -86,7 +89,7 @@ class LogEvents:
                     )
                     if self._inserted is not None:
                         yield from self._take_inserted()
-                    self.offset = low
+                    self.offset = max(self.offset, low)
                     continue
             place = self._place(*event)
             if place.kind == events.TRANSACTION_PAYLOAD:
@@ -95,7 +98,7 @@ class LogEvents:
                 body = self.body(*event)
                 yield body, place
             yield from self._take_inserted()
-            self.offset = place.end
+            self.offset = max(self.offset, place.end)
             if place.kind == events.ROTATE:
                 self.file, self.offset = events.rotate(body)
 
@@ -127,21 +130,21 @@ class LogEvents:
         body_end = end - _CHECKSUM_SIZE
         if kind == events.FORMAT_DESCRIPTION:
             body = bytes(view[start + events.HEADER_SIZE : end])
-            self._checksummed = events.format_description(body).checksummed
-            if self._checksummed and zlib.crc32(view[start:body_end]) != _checksum(view, body_end)[0]:
+            self.is_checksummed = events.format_description(body).checksummed
+            if self.is_checksummed and zlib.crc32(view[start:body_end]) != _checksum(view, body_end)[0]:
                 raise ValueError("checksum")
             return body
-        if self._checksummed is None or self._checksummed:
+        if self.is_checksummed is None or self.is_checksummed:
             if zlib.crc32(view[start:body_end]) == _checksum(view, body_end)[0]:
                 return bytes(view[start + events.HEADER_SIZE : body_end])
             # Before the first description only the checksum itself can tell whether there is one.
-            if self._checksummed:
+            if self.is_checksummed:
                 raise ValueError("checksum")
         return bytes(view[start + events.HEADER_SIZE : end])
 
     def _payload(self, view: memoryview, start: int, end: int) -> memoryview:
         """The body of a compressed transaction, not copied: valid until the next event of the stream is asked for."""
-        if self._checksummed is False:
+        if self.is_checksummed is False:
             return view[start + events.HEADER_SIZE : end]
         body_end = end - _CHECKSUM_SIZE
         crc = 0

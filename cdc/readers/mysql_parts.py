@@ -18,9 +18,11 @@ from cdc.readers import binlog_events as events
 from cdc.readers.mysql_layouts import Layout, Role
 from cdc.readers.mysql_position import Prepared
 from cdc.readers.mysql_record import RecordRows, parked_keys
+from transforms.tables import Table
 
 _DUMMY_TABLE: Final = 0xFFFFFF
-_NO_HEAD: Final = (events.RowsHeader(_DUMMY_TABLE, 0, 0, 0, 0), b"")
+_TABLE_ID: Final = 6  # bytes
+_KEPT_HEADS: Final = 2048
 
 
 class OpenTransaction(msgspec.Struct):
@@ -78,6 +80,23 @@ class OpenTransaction(msgspec.Struct):
         self.rows, self.parked = prepared.rows, prepared.parked
 
 
+class WholeTransaction(msgspec.Struct, frozen=True, gc=False):
+    """A transaction that was read at once, from `start` to `end` of a file: rows of wanted tables, and nothing else.
+
+    `gtid` as the GTID set takes it, empty where it has none; `size`: bytes of the events of its rows.
+    """
+
+    file: str
+    start: int
+    end: int
+    gtid: tuple[Any, ...]
+    transaction: str
+    committed_at: int
+    identity: str
+    rows: list[RowChange]
+    size: int
+
+
 class Parts:
     """Finished parts, in log order: `done` holds `rows` rows of wanted tables and `size` bytes of the log.
 
@@ -90,21 +109,33 @@ class Parts:
         self.done: list[LogPart] = []
         self.rows = 0
         self.size = 0
-        self._heads: dict[int, tuple[events.RowsHeader, bytes]] = {}  # of the last event of each kind
+        # By kind and table id, with the bytes that say it: flags stand among them, so only events with equal flags are found again.
+        self._heads: dict[tuple[int, bytes], tuple[events.RowsHeader, bytes]] = {}
 
     def take(self) -> list[LogPart]:
         taken, self.done, self.rows, self.size = self.done, [], 0, 0
         return taken
 
+    def header(self, kind: int, body: bytes, at: int = 0) -> events.RowsHeader:
+        """The header of a rows event whose body begins at `at`. The same object comes again for events that begin alike: most do."""
+        key = kind, body[at : at + _TABLE_ID]
+        known = self._heads.get(key)
+        if known is None or not body.startswith(known[1], at):
+            header = events.rows_header(body[at:] if at else body, kind)
+            if len(self._heads) >= _KEPT_HEADS:
+                self._heads.clear()
+            known = self._heads[key] = header, body[at : at + header.start]
+        return known[0]
+
+    def add_whole(self, part: LogPart) -> None:
+        """A transaction that was read elsewhere, in one part."""
+        self.done.append(part)
+        self.rows += len(part.rows)
+        self.size += part.size
+
     def add(self, opened: OpenTransaction, kind: int, body: bytes, size: int) -> None:
         """The rows of one event. Raises HaltError, or one of MALFORMED."""
-        known, head = self._heads.get(kind, _NO_HEAD)
-        if head and body.startswith(head):
-            header = known  # the same table and columns as in the event before: most are
-        else:
-            header = events.rows_header(body, kind)
-            # Flags stand between the table and the rest, so only events with equal flags are found again.
-            self._heads[kind] = header, body[: header.start]
+        header = self.header(kind, body)
         if header.table_id == _DUMMY_TABLE:
             return  # ends a statement, has no rows
         layout = opened.tables.get(header.table_id)
@@ -139,13 +170,7 @@ class Parts:
                 if opened.too_large:
                     return
             taken = rows[at : at + self._wanted.part_rows - (opened.next - opened.first)]
-            index = opened.next
-            if kind in events.INSERTS:
-                opened.rows += [RowChange(table, "insert", i, None, row) for i, row in enumerate(taken, index)]
-            elif kind in events.UPDATES:
-                opened.rows += [RowChange(table, "update", i, row[0], row[1]) for i, row in enumerate(taken, index)]
-            else:
-                opened.rows += [RowChange(table, "delete", i, row, None) for i, row in enumerate(taken, index)]
+            opened.rows += row_changes(table, kind, opened.next, taken)
             opened.next += len(taken)
             at += len(taken)
 
@@ -228,6 +253,15 @@ class Parts:
         self.size += opened.size
         opened.rows, opened.parked, opened.echo_rows, opened.size = [], [], 0, 0
         opened.first = opened.next
+
+
+def row_changes(table: Table, kind: int, first: int, rows: list[Any]) -> list[RowChange]:
+    """The rows of an event of this kind, as `Layout.rows` gives them, numbered from `first` on."""
+    if kind in events.INSERTS:
+        return [RowChange(table, "insert", i, None, row) for i, row in enumerate(rows, first)]
+    if kind in events.UPDATES:
+        return [RowChange(table, "update", i, row[0], row[1]) for i, row in enumerate(rows, first)]
+    return [RowChange(table, "delete", i, row, None) for i, row in enumerate(rows, first)]
 
 
 def settle_record(opened: OpenTransaction) -> None:

@@ -18,7 +18,7 @@ from sinks.bookkeeping import LEASE_SOURCE, read_record_text
 from transforms.tables import Table
 
 _HEAD: Final = rb"\s*(?:(?:INSERT|UPDATE|DELETE|REPLACE)\s+)?"
-_MARK: Final = b"/*datong:"
+MARK: Final = b"/*datong:"  # no comment of ours is without it
 _TOKEN: Final = re.compile(_HEAD + rb"/\*datong:([0-9a-f]{32})\*/", re.IGNORECASE)
 _RECORD: Final = re.compile(
     _HEAD + rb"(?:/\*datong:[0-9a-f]{32}\*/\s*)?/\*datong:(\[.*?\])\*/", re.DOTALL | re.IGNORECASE
@@ -77,7 +77,7 @@ def parked_keys(
 
 def comment_token(statement: bytes) -> str:
     """The token of a comment `/*datong:TOKEN*/` or of a record in one; empty where there is none."""
-    if _MARK not in statement:
+    if MARK not in statement:
         return ""  # the usual case, found without a regular expression
     if match := _TOKEN.match(statement):
         return match[1].decode()
@@ -91,7 +91,7 @@ def comment_token(statement: bytes) -> str:
 
 def comment_record(wanted: Wanted, statement: bytes) -> ApplyRecord | None:
     """The apply record in a comment at the start of a statement, where it is this deployment's and target's."""
-    match = _RECORD.match(statement) if _MARK in statement else None
+    match = _RECORD.match(statement) if MARK in statement else None
     if match is None:
         return None
     try:

@@ -21,14 +21,14 @@ from cdc.readers.mysql_errors import RESYNC
 from cdc.readers.mysql_gtid import MariaDBGtids, MySQLGtids, mariadb_gtid
 from cdc.readers.mysql_layouts import Layouts, Role
 from cdc.readers.mysql_log_events import EventPlace
-from cdc.readers.mysql_parts import OpenTransaction, Parts, settle_record
+from cdc.readers.mysql_parts import OpenTransaction, Parts, WholeTransaction, settle_record
 from cdc.readers.mysql_position import PositionWriter, Prepared
 from cdc.readers.mysql_record import comment_record, comment_token
 from cdc.readers.mysql_statements import notices
 from cdc.readers.mysql_xa import PreparedTransactions, xid_of
 
 _XA_VERB: Final = 40
-_QUERY_REST: Final = 8  # of a QUERY's body: behind the thread's id and how long it took
+QUERY_REST: Final = 8  # of a QUERY's body: behind the thread's id and how long it took
 
 
 class Transactions:
@@ -57,14 +57,14 @@ class Transactions:
         finds one by its name, before a place.
         """
         self._wanted = wanted
-        self._layouts = layouts
+        self.layouts = layouts
         self._writer = writer
-        self._gtids = gtids
+        self.gtids = gtids
         self._probe = probe
         self._open: OpenTransaction | None = None
         self._boundary = (file, offset)
         self._held = held
-        self._begin_rest: bytes | None = None  # of the last BEGIN: the next one is most often the same
+        self.begin_rest: bytes | None = None  # of the last BEGIN: the next one is most often the same
         self._may_repeat = held is not None
         self._prepared = PreparedTransactions(prepared)
         self._read_again = read_again
@@ -94,7 +94,7 @@ class Transactions:
 
     @property
     def boundary(self) -> Position:
-        return self._held or self._writer.position(*self._boundary, str(self._gtids))
+        return self._held or self._writer.position(*self._boundary, str(self.gtids))
 
     @property
     def is_reading_again(self) -> bool:
@@ -104,6 +104,11 @@ class Transactions:
     def take(self) -> tuple[list[LogPart], list[Notice]]:
         told, self.notices = self.notices, []
         return self.parts.take(), told
+
+    @property
+    def is_between(self) -> bool:
+        """Whether the next event is the first of a transaction, or of none."""
+        return self._open is None
 
     def event(self, body: bytes, place: EventPlace) -> None:
         """Raises HaltError, or one of MALFORMED where the bytes are not what they should be."""
@@ -129,7 +134,7 @@ class Transactions:
 
     def _name(self, opened: OpenTransaction, gtid: tuple[Any, ...], text: str, place: EventPlace) -> None:
         opened.gtid, opened.transaction = gtid, text
-        opened.passed = self._gtids.has(*gtid)
+        opened.passed = self.gtids.has(*gtid)
         if opened.passed and not self._may_repeat:
             raise HaltError(
                 "POSITION_AHEAD",
@@ -139,7 +144,7 @@ class Transactions:
 
     def _beginning(self, opened: OpenTransaction) -> Position:
         """Where to read on while it is not whole."""
-        return self._writer.position(opened.file, opened.start, str(self._gtids))
+        return self._writer.position(opened.file, opened.start, str(self.gtids))
 
     def _start(self, place: EventPlace, committed_at: int) -> OpenTransaction:
         if self._open is not None:
@@ -172,7 +177,7 @@ class Transactions:
         if self._open is None:
             self._outside(place)
         at = (place.file, place.start) if self._open.read_again is None else None  # else it stands before its place
-        table_id, layout = self._layouts.layout(body, at)
+        table_id, layout = self.layouts.layout(body, at)
         self._open.tables[table_id] = layout
 
     def _rows(self, body: bytes, place: EventPlace) -> None:
@@ -213,21 +218,36 @@ class Transactions:
         if opened.record_rows is not None:
             settle_record(opened)
         if opened.gtid and not opened.passed:
-            self._gtids.add(*opened.gtid)
+            self.gtids.add(*opened.gtid)
         self._boundary, self._held = (place.file, place.end), None
         if opened.rows or opened.resume is not None or opened.has_news:
             self.parts.end(opened, self.boundary)
         self._open = None
         self._probe("reader.after_event")
 
+    def add_whole(self, whole: WholeTransaction) -> None:
+        """One that was read elsewhere (`cdc.readers.mysql_small_transactions`): the next in the log, and not passed before."""
+        self._probe("reader.mid_tx")
+        if whole.gtid:
+            self.gtids.add(*whole.gtid)
+        self._boundary, self._held = (whole.file, whole.end), None
+        order = self._writer.order(whole.file, whole.start)
+        self.parts.add_whole(
+            LogPart(
+                order, 0, len(whole.rows), True, whole.committed_at, whole.identity, whole.transaction, self.boundary,
+                whole.rows, size=whole.size,
+            )
+        )  # fmt: skip
+        self._probe("reader.after_event")
+
     def _query(self, body: bytes, place: EventPlace) -> None:
-        if body[_QUERY_REST:] == self._begin_rest:
+        if body[QUERY_REST:] == self.begin_rest:
             self._begin(events.query_thread(body), place)
             return
         found = events.query(body, compressed=place.kind == events.QUERY_COMPRESSED)
         if found.text == b"BEGIN":
             if place.kind == events.QUERY:
-                self._begin_rest = body[_QUERY_REST:]
+                self.begin_rest = body[QUERY_REST:]
             self._begin(found.thread_id, place)
             return
         text = found.text.decode("utf-8", "replace")
@@ -304,7 +324,7 @@ class Transactions:
         opened.start_anew()
 
     def _place_of(self, opened: OpenTransaction, xid: str, *, idle: bool = False) -> Prepared:
-        before = str(self._gtids) if isinstance(self._gtids, MariaDBGtids) else ""
+        before = str(self.gtids) if isinstance(self.gtids, MariaDBGtids) else ""
         return Prepared(xid, opened.file, opened.start, opened.transaction, before, idle)
 
     def _decided(self, text: str, opened: OpenTransaction, place: EventPlace) -> None:
@@ -329,7 +349,7 @@ class Transactions:
         """Its rows come next, read again from their place; its XA PREPARE will end them."""
         opened.start_anew()
         opened.read_again, opened.begun, opened.is_xa = known, True, False
-        self._read_again(known, str(self._gtids), place)
+        self._read_again(known, str(self.gtids), place)
 
     # What lies around it
 

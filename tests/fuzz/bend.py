@@ -76,7 +76,8 @@ def bent(chance: random.Random, data: bytes, others: list[bytes], first: int) ->
 
 
 class Binlog:
-    """Inputs of one corpus of binlog events: a file's head, then one or two whole transactions, one event or two of them bent."""
+    """Inputs of one corpus of binlog events: a file's head, then whole transactions, any one or two, or some that follow each other;
+    one event or two of them bent."""
 
     def __init__(self, corpus: Corpus) -> None:
         self._corpus = corpus
@@ -89,8 +90,12 @@ class Binlog:
 
     def input(self, chance: random.Random) -> list[bytes]:
         events = list(self._opening)
-        for _ in range(chance.choice((1, 1, 2))):
-            events += chance.choice(self._chunks)
+        if chance.random() < 0.5:
+            first = chance.randrange(len(self._chunks))
+            chosen = self._chunks[first : first + chance.randrange(2, 6)]
+        else:
+            chosen = [chance.choice(self._chunks) for _ in range(chance.choice((1, 1, 2)))]
+        events += [event for chunk in chosen for event in chunk]
         for _ in range(chance.choice((1, 1, 2))):
             at = chance.randrange(1 if len(events) > 1 else 0, len(events))
             self._change(chance, events, at)
@@ -198,12 +203,15 @@ class Texts:
 
 
 def judged(corpus: Corpus, events: list[bytes]) -> str:
-    """What an input came to; AssertionError where the error is not what an operator needs."""
+    """What an input came to; AssertionError where the error is not what an operator needs, or the two ways to read a log differ."""
     outcome = corpus.replay(events)
     error = outcome.error
+    if corpus.engine != "postgresql" and outcome.whole:
+        other = corpus.replay(events, by_event=True)
+        assert (outcome.told, str(error)) == (other.told, str(other.error)), "read at once and event by event differ"
     assert error is not None
     if isinstance(error, TransientError):
-        return "rows" if outcome.rows else "nothing"
+        return "whole" if outcome.whole else "rows" if outcome.rows else "nothing"
     assert isinstance(error, HaltError), repr(error)
     text = str(error)
     assert "\n" not in text, f"more than one line: {text[:300]!r}"

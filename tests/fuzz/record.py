@@ -15,6 +15,7 @@ from typing import Any
 from cdc.demo.servers import MariaDB, MySQL, PostgreSQL
 from cdc.readers import LogBatch, ReaderOptions, Wanted, mysql, postgresql_reader
 from cdc.readers.mysql import MySQLReader
+from cdc.readers.mysql_small_transactions import SmallTransactions
 from cdc.readers.postgresql_reader import PostgreSQLReader
 from sinks.bookkeeping import CREATE_MYSQL, CREATE_POSTGRESQL
 from sinks.connections import Address
@@ -106,6 +107,8 @@ def _binlog(engine: str, database: Any) -> dict[str, Any]:
     plain, mysql.BinlogStream = mysql.BinlogStream, Tape  # type: ignore[misc]
     with ExitStack() as stack:
         stack.callback(setattr, mysql, "BinlogStream", plain)
+        stack.callback(setattr, SmallTransactions, "take", SmallTransactions.take)
+        SmallTransactions.take = lambda *_: None  # type: ignore[method-assign] # every event goes over the tape
         stack.callback(reader.close)
         reader.open(None)
         end = reader._server.log_end()

@@ -7,16 +7,20 @@ else that is raised passes through, and is a finding.
 from __future__ import annotations
 
 import json
+import struct
+import time
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from cdc.errors import DatongError, HaltError, TransientError
 from cdc.readers import ReaderOptions, Wanted, mysql, postgresql_reader
+from cdc.readers.binlog_stream import BinlogStream
 from cdc.readers.mysql import MySQLReader
+from cdc.readers.mysql_parts import WholeTransaction
 from cdc.readers.mysql_server import LogEnd, LogFile, ServerFacts
 from cdc.readers.postgresql_catalog import ServerFacts as PostgreSQLServerFacts
 from cdc.readers.postgresql_catalog import SlotFacts, TypeFacts
@@ -26,13 +30,18 @@ from tests.fuzz.record import CORPUS, DEPLOYMENT, TARGET
 
 FILE_HEADS = (4, 15)  # ROTATE and FORMAT_DESCRIPTION: without them a log does not begin
 CHECKSUM = 4
+_PACKET_LIMIT = 0xFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
+    """`told`: all that was handed out, as text. `whole`: how many transactions were read at once (`SmallTransactions`)."""
+
     rows: int
     parts: int
     error: DatongError | None
+    told: str = ""
+    whole: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +50,11 @@ class Corpus:
     events: tuple[bytes, ...]
     said: dict[str, Any]
 
-    def replay(self, events: list[bytes]) -> Outcome:
-        return _replay_frames(self, events) if self.engine == "postgresql" else _replay_events(self, events)
+    def replay(self, events: list[bytes], *, by_event: bool = False) -> Outcome:
+        """`by_event`: a binary log's small transactions are not read at once."""
+        if self.engine == "postgresql":
+            return _replay_frames(self, events)
+        return _replay_events(self, events, by_event=by_event)
 
     def opening(self) -> list[bytes]:
         """What any input begins with, so that a reader gets beyond the door."""
@@ -68,18 +80,18 @@ def _address(corpus: Corpus) -> Address:
 
 def _drain(read: Callable[[float], Any]) -> Outcome:
     rows = parts = 0
+    told: list[str] = []
     while True:
         try:
             batch = read(0)
-        except HaltError as error:
-            return Outcome(rows, parts, error)
-        except TransientError as error:  # the tape's end, or what the reader takes for a lost connection
-            return Outcome(rows, parts, error)
+        except (HaltError, TransientError) as error:  # the tape's end, or what the reader takes for a lost connection
+            return Outcome(rows, parts, error, "\n".join(told))
         rows += sum(len(part.rows) for part in batch.parts)
         parts += len(batch.parts)
+        told += map(repr, [*batch.parts, *batch.notices])
 
 
-def _replay_events(corpus: Corpus, events: list[bytes]) -> Outcome:
+def _replay_events(corpus: Corpus, events: list[bytes], *, by_event: bool) -> Outcome:
     said = corpus.said
     schema = said["database"]
     wanted = Wanted(DEPLOYMENT, TARGET, {(schema, "wide"): frozenset(said["columns"])})
@@ -98,23 +110,35 @@ def _replay_events(corpus: Corpus, events: list[bytes]) -> Outcome:
         close=lambda: None,
     )
     plain = mysql.BinlogStream
-    mysql.BinlogStream = lambda *_args, **_more: _TapedStream(events)  # type: ignore[misc,assignment]
+    mysql.BinlogStream = lambda address, *_args, **_more: _TapedStream(address, events)  # type: ignore[misc,assignment]
     try:
         reader.open(None)
     except DatongError as error:
         return Outcome(0, 0, error)
     finally:
         mysql.BinlogStream = plain  # type: ignore[misc]
-    return _drain(reader.read)
+    if by_event:
+        reader._small = None
+    transactions = reader._transactions
+    assert transactions is not None
+    whole = 0
+    add = transactions.add_whole
+
+    def counted(transaction: WholeTransaction) -> None:
+        nonlocal whole
+        whole += 1
+        add(transaction)
+
+    transactions.add_whole = counted  # type: ignore[method-assign]
+    return replace(_drain(reader.read), whole=whole)
 
 
-class _TapedStream:
-    """Stands for `BinlogStream`: the events of a tape, then the connection's end."""
+class _TapedStream(BinlogStream):
+    """A stream without a connection: the packets of a tape, as fast as they are taken, then the connection's end."""
 
-    def __init__(self, taped: list[bytes]) -> None:
-        self._taped = taped
-        self.deadline = 0.0
-        self.drained = False
+    def __init__(self, address: Address, taped: list[bytes]) -> None:
+        self._begin(address, 1.0, time.monotonic)
+        self._packets = b"".join(packet for event in taped for packet in _packets(event))
 
     def prepare(self, *_: Any, **_more: Any) -> None: ...
 
@@ -122,10 +146,23 @@ class _TapedStream:
 
     def close(self) -> None: ...
 
-    def events(self) -> Iterator[Any]:
-        for event in self._taped:
-            yield memoryview(event), 0, len(event)
-        raise TransientError("the tape has ended")
+    def _receive(self, into: memoryview, _heard: float) -> int:
+        if not self._packets:
+            raise TransientError("the tape has ended")
+        taken, self._packets = self._packets[: len(into)], self._packets[len(into) :]
+        into[: len(taken)] = taken
+        return len(taken)
+
+
+def _packets(event: bytes) -> Iterator[bytes]:
+    """One event, after its status byte, in packets of the protocol; one of full length is followed by another."""
+    payload, number = b"\0" + event, 0
+    while True:
+        piece, payload = payload[:_PACKET_LIMIT], payload[_PACKET_LIMIT:]
+        yield struct.pack("<I", len(piece) | number << 24) + piece
+        number = (number + 1) % 256
+        if len(piece) < _PACKET_LIMIT:
+            return
 
 
 def _replay_frames(corpus: Corpus, frames: list[bytes]) -> Outcome:
