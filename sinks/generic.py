@@ -37,8 +37,8 @@ class GenericSink(TableSink[GenericSession, GenericPlan, GenericStatement]):
             raise Transient(f"{self._address}: {type(error).__name__}") from None
         return ServerIdentity(f"{found.st_dev}-{found.st_ino}", "", str(version))
 
-    def describe(self, schema: str | None, table: str) -> Table | None:
-        plan = None if schema else self._read(self._open(), table)
+    def _describe(self, session: GenericSession, schema: str | None, table: str) -> Table | None:
+        plan = None if schema else self._read(session, table)
         return plan.table if plan else None
 
     def _make_plan(self, session: GenericSession, table: Table) -> GenericPlan | None:

@@ -75,8 +75,8 @@ class MySQLSink(TableSink[MySQLSession, TablePlan, DataStatement]):
         self._identity, self._commits, self._uncounted = identity, 0, False
         return identity
 
-    def describe(self, schema: str | None, table: str) -> Table | None:
-        found = read_mysql_table(self._open().ask, self._address.engine, schema, table)
+    def _describe(self, session: MySQLSession, schema: str | None, table: str) -> Table | None:
+        found = read_mysql_table(session.ask, self._address.engine, schema, table)
         return found.table if found else None
 
     def people(self) -> MySQLPeople:

@@ -40,8 +40,8 @@ class PostgreSQLSink(TableSink[PostgreSQLSession, TablePlan, DataQuery]):
     def _identify(self, session: PostgreSQLSession) -> ServerIdentity:
         return postgresql_identity(session.ask)
 
-    def describe(self, schema: str | None, table: str) -> Table | None:
-        found = read_postgresql_table(self._open().ask, schema, table)
+    def _describe(self, session: PostgreSQLSession, schema: str | None, table: str) -> Table | None:
+        found = read_postgresql_table(session.ask, schema, table)
         return found.table if found else None
 
     def people(self) -> PostgreSQLPeople:

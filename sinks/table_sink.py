@@ -90,6 +90,10 @@ class TableSink(ABC, Generic[S, P, M]):
         """Which server answers, after the sink has been made ready for it."""
 
     @abstractmethod
+    def _describe(self, session: S, schema: str | None, table: str) -> Table | None:
+        """A table as the catalog has it now; None where there is none."""
+
+    @abstractmethod
     def _make_plan(self, session: S, table: Table) -> P | None:
         """How a table is written, from the catalog as it is now; None where there is no such table."""
 
@@ -133,6 +137,11 @@ class TableSink(ABC, Generic[S, P, M]):
         self._session = session
         self._plans.clear()
         return identity
+
+    def describe(self, schema: str | None, table: str) -> Table | None:
+        """Whoever asks may know that a table has changed: no plan that was made before is kept."""
+        self._plans.clear()
+        return self._describe(self._open(), schema, table)
 
     def close(self) -> None:
         if self._session is not None:

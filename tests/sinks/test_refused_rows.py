@@ -230,3 +230,24 @@ def test_a_trigger_that_refuses_a_row_rejects_it_without_its_words(target: Targe
     lease.commit(header)
     assert [rejection.ref for rejection in rejections] == [2]
     assert "SECRET" not in rejections[0].error
+
+
+def test_a_table_that_was_mended_is_written_as_it_is_now_once_it_is_described_again(server_target: Target) -> None:
+    target = server_target
+    target.create("CREATE TABLE items (id int PRIMARY KEY, name varchar(40), quantity int)")
+    table = target.table("items")
+    sink, lease = target.ready()
+    narrow, wide = (
+        ("ALTER TABLE items ALTER COLUMN name TYPE varchar(5)", "ALTER TABLE items ALTER COLUMN name TYPE varchar(40)")
+        if target.postgresql
+        else ("ALTER TABLE items MODIFY name varchar(5)", "ALTER TABLE items MODIFY name varchar(40)")
+    )
+    target.execute(narrow)
+    header, _ = lease.begin()
+    (rejection,) = sink.write_singly([insert(table, 7, id=1, name="longer than five", quantity=1)])
+    lease.commit(header)
+    assert rejection.ref == 7
+    target.execute(wide)
+    assert sink.describe(None, "items") == table
+    lease.apply([insert(table, 7, id=1, name="longer than five", quantity=1)])
+    assert rows(target) == [(1, "longer than five", 1)]
