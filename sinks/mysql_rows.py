@@ -20,9 +20,8 @@ from transforms.tables import Column
 
 # What stands before and after each of a column's values, and their texts.
 Cells: TypeAlias = tuple[str, str, Sequence[str]]
-_Fast: TypeAlias = Callable[
-    [Sequence[Any]], Cells | None
-]  # of values of the usual class; None: not all of the usual form
+# Of values of the usual class; None: not all of the usual form.
+_Fast: TypeAlias = Callable[[Sequence[Any]], Cells | None]
 
 _QUOTE: Final = "'"
 _INTEGERS: Final = frozenset({"tinyint", "smallint", "mediumint", "int", "integer", "bigint", "bit"})

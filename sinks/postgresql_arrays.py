@@ -19,10 +19,10 @@ from transforms.tables import Column
 
 ArrayEncoder: TypeAlias = Callable[[Sequence[Any]], str]
 ElementsEncoder: TypeAlias = Callable[[Sequence[Any]], list[str]]
-# The elements' texts; None: not all values are of the usual form. NULL is not among them.
 # A column with NULLs and without, both of the usual class, as a JSON array; None: not all values are of the usual form. JSON's null is
 # an array literal's NULL.
 _Whole: TypeAlias = Callable[[Sequence[Any], Sequence[Any]], bytes | None]
+# The elements' texts; None: not all values are of the usual form. NULL is not among them.
 _Fast: TypeAlias = Callable[[Sequence[Any]], list[str] | None]
 
 

@@ -76,17 +76,12 @@ class _Sent:
     prepares: bool = False  # this result is of preparing it, not of running it
 
 
-def _unchecked(_answers: Sequence[Answer], error: SinkError | None) -> None:
-    if error is not None:
-        raise error
-
-
 @dataclass(frozen=True, slots=True)
 class Opening:
     """The statements that begin a transaction. `check` gets their answers, and the error that ended them; it raises what is to be told."""
 
     queries: tuple[Query, ...]
-    check: Callable[[Sequence[Answer], SinkError | None], None] = _unchecked
+    check: Callable[[Sequence[Answer], SinkError | None], None]
 
 
 class PostgreSQLSession:

@@ -39,9 +39,8 @@ class Batch:
     moves: list[RowWrite] = field(default_factory=list)  # what those mean here; the applier finds it
     skipped: list[Skipped] = field(default_factory=list)  # entries of transactions that an operator left out
     people: PeoplePlan | None = None  # instead of `writes`, where people or references to them are written here
-    since: int = (
-        0  # what is parked is as old as this and its place in `origins`, so that it waits in the order in which it came
-    )
+    # What is parked is as old as this and its place in `origins`, so that it waits in the order in which it came.
+    since: int = 0
 
     def park(self, row: ParkedRow) -> None:
         self.parked.append(row)

@@ -9,7 +9,7 @@ what is wrong.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 from zlib import crc32
 
@@ -47,6 +47,7 @@ class Opening(msgspec.Struct, frozen=True, gc=False):
     is_begin: bool
 
 
+_Logged: TypeAlias = tuple[Layout, int, events.RowsHeader, bytes]  # kind, and the event with its header
 Open: TypeAlias = Callable[[int, bytes, int, int], Opening | None]
 
 
@@ -88,7 +89,7 @@ class SmallTransactions:
         offset, start = self._log.offset, 0
         opening: Opening | None = None
         begun, identity, size_of_rows = False, "", 0
-        rows: list[RowChange] = []
+        logged: list[_Logged] = []  # decoded when the end is there, or they would be decoded twice
         tables: dict[int, Layout] = {}
         while arrived - at >= _HEAD:
             packet, status, timestamp, kind, server, size, end, flags = _head(buffer, at)
@@ -105,9 +106,9 @@ class SmallTransactions:
                 layout = tables.get(header.table_id)
                 if not begun or layout is None:
                     return None
-                rows += row_changes(layout.table, kind, len(rows), layout.rows(kind, header, event, _BODY))
+                logged.append((layout, kind, header, event))
                 size_of_rows += size
-                if len(rows) >= self._wanted.part_rows or size_of_rows >= self._wanted.part_bytes:
+                if size_of_rows >= self._wanted.part_bytes:
                     return None
             elif kind == events.TABLE_MAP:
                 table_id, layout = self._known_layout(event)
@@ -115,7 +116,10 @@ class SmallTransactions:
                     return None
                 tables[table_id] = layout
             elif kind == events.XID:
-                if opening is None or not rows:
+                if opening is None or not logged:
+                    return None
+                rows = _decoded(logged)
+                if not rows or len(rows) >= self._wanted.part_rows:
                     return None
                 named = opening.gtid, opening.transaction, opening.committed_at
                 return WholeTransaction(self._log.file, start, end, *named, identity, rows, size_of_rows), after
@@ -148,6 +152,14 @@ class SmallTransactions:
         if layout is None or layout.role is not Role.WANTED or layout.proven_in not in (None, self._log.file):
             return table_id, None
         return table_id, layout if event[_BODY:] == layout.raw else None
+
+
+def _decoded(logged: Sequence[_Logged]) -> list[RowChange]:
+    """The rows of a transaction's events. Raises HaltError, or one of MALFORMED."""
+    rows: list[RowChange] = []
+    for layout, kind, header, event in logged:
+        rows += row_changes(layout.table, kind, len(rows), layout.rows(kind, header, event, _BODY))
+    return rows
 
 
 def _mysql_opening(kind: int, event: bytes, timestamp: int, _server: int) -> Opening | None:
