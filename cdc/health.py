@@ -127,7 +127,7 @@ def _judge(view: RoleView, now: float, max_lag: float) -> RoleHealth:
             return RoleHealth(facts.state, "down", facts.reason or facts.state)
         case "starting":
             status: Status = "degraded" if _briefly_starting(view) else "down"
-            return RoleHealth("starting", status, facts.reason or "starting")
+            return RoleHealth("starting", status, _since_its_last_end(facts.reason or "starting", view))
         case "retrying":
             since = facts.retrying_since if facts.retrying_since is not None else facts.state_since
             status = "down" if now - since >= RETRYING_IS_DOWN_AFTER_SECONDS else "degraded"
@@ -144,6 +144,11 @@ def _judge_without_facts(view: RoleView) -> RoleHealth:
     if view.alive and view.phase_seconds > FIRST_BEAT_WITHIN_SECONDS:
         return RoleHealth("dead", "down", f"hung: no sign of life since its start {view.phase_seconds:.0f} s ago")
     return RoleHealth("starting", "degraded" if _briefly_starting(view) else "down", "starting")
+
+
+def _since_its_last_end(reason: str, view: RoleView) -> str:
+    """A role that starts again after a failure is quick to: what ended it stays in sight until it runs."""
+    return f"{reason} (its last end: {view.exit_reason})" if view.exit_reason else reason
 
 
 def _briefly_starting(view: RoleView) -> bool:

@@ -44,6 +44,12 @@ def judge(view: RoleView, *dependencies: Dependency, reload_error: str = "") -> 
         (RoleView(facts("running", lag_seconds=60)), "ok", "running", ""),
         (RoleView(facts("starting")), "degraded", "starting", "starting"),
         (RoleView(facts("starting"), planned=False), "down", "starting", "starting"),
+        (
+            RoleView(facts("starting", reason="opening"), planned=False, exit_reason="killed by SIGKILL"),
+            "down",
+            "starting",
+            "opening (its last end: killed by SIGKILL)",
+        ),
         (RoleView(facts("starting", reason="standing by"), phase_seconds=6), "down", "starting", "standing by"),
         (RoleView(None, planned=False), "down", "starting", "starting"),
         (RoleView(None, planned=True, phase_seconds=1), "degraded", "starting", "starting"),
