@@ -85,7 +85,7 @@ def field_problems(field: FieldSpec) -> list[str]:
         problems.append("scale is greater than precision")
     if field.pattern is not None and field.type == "text":
         try:
-            compile_pattern(field.pattern, field.max_length)
+            compile_pattern(field.pattern)
         except PatternRefusedError as error:
             problems.append(str(error))
     return problems
@@ -237,17 +237,18 @@ def _labels(field: FieldSpec) -> Step:
 
 
 def _matching(field: FieldSpec, pattern: str) -> Step:
-    fullmatch = compile_pattern(pattern, field.max_length).fullmatch
+    matches = compile_pattern(pattern)
+    longest = LONGEST_TEXT if field.max_length is None else field.max_length
 
     def check(value: str) -> str:
-        if len(value) > LONGEST_TEXT:
-            _refuse(field, f"is longer than the {LONGEST_TEXT} characters that its pattern is tried on", value)
-        if fullmatch(value) is None:
+        if len(value) > longest:
+            _refuse(field, f"is longer than {longest} characters, which takes a max_length beside pattern", value)
+        if not matches(value):
             _refuse(field, "does not match its pattern", value)
         return value
 
-    short = shorter(LONGEST_TEXT)
-    return gate(check, lambda values: short(values) and all(map(fullmatch, values)))
+    short = shorter(longest)
+    return gate(check, lambda values: short(values) and all(map(matches, values)))
 
 
 def _wire_forms(field: FieldSpec, kind: Kind) -> tuple[Step | None, Step]:

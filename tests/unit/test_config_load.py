@@ -146,7 +146,7 @@ def test_the_revision_names_the_mappings_and_nothing_else():
         (("type: integer}", "type: reference}"), "type reference needs `to`"),
         (("type: integer}", "type: reference, to: ordr}"), "no entity 'ordr' - did you mean 'order'?"),
         (("type: integer}", "type: integer, max_length: 3}"), "max_length has no meaning for type integer"),
-        (("max_length: 32", "max_length: 32, pattern: '(a+)+'"), "the pattern could take too long"),
+        (("max_length: 32", "max_length: 32, pattern: '(a)\\1'"), r"fields.order_no: the pattern is refused at '\1': a back reference"),
         (("table: orders", "table: orders\n    on_insert: {state: 1}"), "on_insert.state: is mapped: its value comes from field"),
         (("table: orders", "table: orders\n    on_insert: {a: 1}\n    where: {a: 1}"), "on_insert.a: is in where, whose value"),
         (("table: orders", "table: orders\n    on_delete: sometimes"),
