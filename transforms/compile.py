@@ -201,12 +201,15 @@ def _join(
     default: object = NO_DEFAULT
     default_at = 0
     one_way: str | None = None
+    random: str | None = None
     may_be_null = False
     for transform in column_spec.transforms:
         context = Context(field, codec.kind, zone, f"{ends.where}, transform {transform.name}", is_key)
         built = registry.build(transform, kind, context)
         if built.encode is None:
             one_way = one_way or transform.name
+        if built.random == "decode":
+            random = f"transform {transform.name} makes something else of the same value each time: {built.steady}"
         if built.null is not NO_DEFAULT:
             default, default_at = (built.null, len(forth)) if default is NO_DEFAULT else (default, default_at)
         else:
@@ -247,7 +250,7 @@ def _join(
     )
     if one_way is not None:
         no_way = _no_way_back(ends.where, one_way)
-        return ColumnCodec(column.name, field.name, ends.kind, decode, no_way, decode_many, no_way)
+        return ColumnCodec(column.name, field.name, ends.kind, decode, no_way, decode_many, no_way, random)
     encode, refuses_null = _encoder(back, ends.where, column, field, default)
     if apply and plain and field.type == "enum":
         _check_words(column, field, encode)
@@ -255,7 +258,7 @@ def _join(
     encode_many = over_wire(
         many([step for step in reversed(back) if step is not None]), encode, refuses_null=refuses_null
     )
-    return ColumnCodec(column.name, field.name, ends.kind, decode, encode, decode_many, encode_many)
+    return ColumnCodec(column.name, field.name, ends.kind, decode, encode, decode_many, encode_many, random)
 
 
 def way_out(transform: str) -> str:

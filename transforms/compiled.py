@@ -38,7 +38,8 @@ class MappingRefusedError(ValueError):
 @dataclass(frozen=True, slots=True)
 class ColumnCodec:
     """`decode_many` and `encode_many` take a column of a batch. They may give back the list that they were given, and they raise
-    for the batch: which value it was is asked one by one.
+    for the batch: which value it was is asked one by one. `random`: where `decode` gives something else for one value each time,
+    which transform does it and what to write instead.
     """
 
     column: str
@@ -48,6 +49,7 @@ class ColumnCodec:
     encode: Callable[[WireValue], ChannelValue]
     decode_many: Callable[[list[ChannelValue]], list[WireValue]]
     encode_many: Callable[[list[WireValue]], list[ChannelValue]]
+    random: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ each time somebody touches it. A value that some step refuses is parked when it 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
@@ -67,22 +67,31 @@ def check_compiled(mappings: Iterable[CompiledMapping]) -> list[Problem]:
     return _check((compiled.spec for compiled in known.values()), side, plain_too=True)
 
 
-def _same_offline(members: Sequence[tuple[MappingSpec, ColumnSpec, FieldSpec]]) -> str | None:
+def _same_offline(members: Sequence[tuple[MappingSpec, ColumnSpec, FieldSpec]]) -> Hashable:
     """What decides about a field whose columns are not seen: large configurations say a few things very often. None: tried each time."""
     if any(step.name not in registry.builtin() for _, column, _ in members for step in column.transforms):
         return None
     name = members[0][2].name
-    field = replace(members[0][2], name="")
-    sides = [
+    sides = tuple(
         (
             spec.channel,
             spec.time_zone,
             name in spec.entity.key,
-            [(step.name, step.parameter) for step in column.transforms],
+            tuple((step.name, _by_value(step.parameter)) for step in column.transforms),
         )
         for spec, column, _ in members
-    ]
-    return repr((field, sides))
+    )
+    return replace(members[0][2], name=""), sides
+
+
+def _by_value(written: object) -> Hashable:
+    """A parameter so that it equals what says the same: `1`, `1.0` and `true` are three words, and the order of a map counts."""
+    if isinstance(written, Mapping):
+        return dict, *((_by_value(key), _by_value(value)) for key, value in written.items())
+    if isinstance(written, (list, tuple)):
+        return list, *map(_by_value, written)
+    assert isinstance(written, Hashable)  # YAML has nothing else
+    return type(written), written
 
 
 def _check(
@@ -101,7 +110,7 @@ def _check(
             ):
                 by_field.setdefault((spec.entity.name, field.name), []).append((spec, column, field))
     problems = []
-    at_rest: set[str] = set()
+    at_rest: set[Hashable] = set()
     for members in by_field.values():
         channels = {spec.channel for spec, _, _ in members}
         if len(channels) > 1 and (plain_too or any(column.transforms for _, column, _ in members)):
@@ -130,26 +139,19 @@ def unrest(field: FieldSpec, sides: Sequence[Side]) -> Iterator[Problem]:
         for other in sides:
             if one is not other and (one in restless or other in restless):
                 problem = _pair(field, one, other)
-                if problem is not None and (sealed := next(filter(_is_sealed_anew, (one, other)), None)) is not None:
-                    problem = Problem(
-                        sealed.path,
-                        f"does not come to rest with {(other if sealed is one else one).path} (field {field.name}): transform encrypt makes"
-                        " another text of the same value each time, so it would go round for ever - say `deterministic: true`, or encrypt"
-                        " the column (`at: column`), or give one mapping direction capture or apply",
-                    )
+                if problem is not None and (random := next((side for side in (one, other) if side.codec.random), None)):
+                    problem = _goes_round(field, random, other if random is one else one)
                 if problem is not None:
                     yield problem
                     return
 
 
-def _is_sealed_anew(side: Side) -> bool:
-    """Whether its field holds what was encrypted with a random nonce."""
-    return any(
-        step.name == "encrypt"
-        and isinstance(step.parameter, dict)
-        and not step.parameter.get("deterministic")
-        and step.parameter.get("at", "field") == "field"
-        for step in side.column.transforms
+def _goes_round(field: FieldSpec, random: Side, other: Side) -> Problem:
+    """A field that is made anew each time its row is captured: no value of it shows why."""
+    return Problem(
+        random.path,
+        f"does not come to rest with {other.path} (field {field.name}), so it would go round for ever: {random.codec.random}, or give"
+        " one mapping direction capture or apply",
     )
 
 

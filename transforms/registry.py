@@ -16,7 +16,7 @@ import zoneinfo
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, Final, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 import pydantic
 
@@ -61,8 +61,9 @@ class Context:
 class Built:
     """A transform for one column: `decode` towards the field, `encode` back to the column; neither is given None.
 
-    `null` is what NULL becomes (`NO_DEFAULT`: it stays NULL). `gives_null`: decode may answer None, for no value. `random`: decode
-    makes something else of one value each time.
+    `null` is what NULL becomes (`NO_DEFAULT`: it stays NULL). `gives_null`: decode may answer None, for no value. `random`: the step
+    that makes something else of one value each time, as encryption with a nonce does; it is refused on a key, which finds a row.
+    `steady`: what an operator writes so that it does not, such as "say `deterministic: true`".
     """
 
     kind: Kind
@@ -70,7 +71,8 @@ class Built:
     encode: Step | None
     null: object = NO_DEFAULT
     gives_null: bool = False
-    random: bool = False
+    random: Literal["decode", "encode"] | None = None
+    steady: str = "leave it out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,4 +220,9 @@ def build(spec: TransformSpec, kind: Kind, context: Context) -> Built:
     """Build one step of a column's transforms."""
     transform = known(spec.name)
     built = transform.build(checked_parameter(transform, spec.parameter), kind, context)
+    if built.random is not None and context.is_key:
+        raise TransformRefusedError(
+            f"transform {transform.name}: field {context.field.name} is in the entity's key, and one value would become another one"
+            f" each time: {built.steady}"
+        )
     return built if transform.invertible else replace(built, encode=None)

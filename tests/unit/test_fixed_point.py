@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import time
 from dataclasses import replace
 
@@ -10,8 +11,8 @@ import pytest
 
 from config.load import ConfigurationRefused, load, parse
 from tests.unit.test_config_coffee import ENVIRONMENT, EXAMPLES
-from transforms import Built, Transform, compile_mapping, registry
-from transforms.fixed_point import check_compiled, check_offline
+from transforms import Built, Transform, check_mapping, compile_mapping, registry
+from transforms.fixed_point import _same_offline, check_compiled, check_offline
 from transforms.specs import ColumnSpec, EntitySpec, FieldSpec, MappingSpec, TransformSpec
 from transforms.tables import Column, ColumnType, Table
 
@@ -28,19 +29,28 @@ class _Point:
 
 @pytest.fixture
 def own(monkeypatch):
-    """Transforms that claim a way back and do not keep it, or keep it on a smaller set of values."""
+    """Transforms that claim a way back and do not keep it, or keep it on a smaller set of values, or never write one value twice alike."""
+    counted = itertools.count()
     steps = {
         "grow": (lambda v: v, lambda v: v + "!"),
         "fold": (str.lower, str.upper),
         "swap": (str.swapcase, str.swapcase),
         "round": (lambda v: v // 10, lambda v: v * 10 + 5),
+        "number": (lambda v: f"{next(counted)} {v}", lambda v: v.partition(" ")[2]),
+        "salt": (lambda v: f"{next(counted)} {v}", lambda v: v.partition(" ")[2]),
+        "pepper": (lambda v: v.partition(" ")[2], lambda v: f"{next(counted)} {v}"),
     }
     kinds = {"round": "integer"}
+    declared = {
+        "number": {"random": "decode", "steady": "say which number"},
+        "salt": {"random": "decode"},
+        "pepper": {"random": "encode"},
+    }
 
     def transform(name, decode, encode):
         def build(_parameter, kind, _context):
             registry.require(kind, [kinds.get(name, "text")], name)
-            return Built(kind, decode, encode)
+            return Built(kind, decode, encode, **declared.get(name, {}))
 
         return Transform(name, "A test.", None, build)
 
@@ -102,6 +112,79 @@ def test_a_random_encryption_that_goes_round_is_told_how_to_stand_still():
     )
     for said in ({"deterministic": True}, {"at": "column"}):
         assert check_offline([mapping("a", TEXT), mapping("b", TEXT, {"encrypt": KEYS | said})]) == []
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(
+    ("step", "said"), [("number", "say which number, or give one"), ("salt", "leave it out, or give one")]
+)
+def test_a_transform_of_ones_own_that_says_it_is_random_is_told_as_such(step, said):
+    (problem,) = check_offline([mapping("a", TEXT), mapping("b", TEXT, step)])
+    assert problem.path == "mappings.b.t.columns.c"
+    assert (
+        f"transform {step} makes something else of the same value each time: {said} mapping direction"
+        in problem.message
+    )
+    assert check_offline([mapping("a", TEXT, step), mapping("b", TEXT, step)]) == []
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize("step", ["number", "pepper"])
+def test_a_random_transform_of_ones_own_is_no_key(step):
+    spec = mapping("a", TEXT, step)
+    key = replace(spec, entity=replace(spec.entity, key=("f",)), key=("c",))
+    (problem,) = check_mapping(key)
+    assert (
+        f"transform {step}: field f is in the entity's key, and one value would become another one each time"
+        in problem.message
+    )
+    assert check_mapping(spec) == []
+
+
+@pytest.mark.usefixtures("own")
+def test_a_column_that_is_written_anew_each_time_comes_to_rest():
+    assert check_offline([mapping("a", TEXT), mapping("b", TEXT, "pepper")]) == []
+
+
+class _Silent:
+    """Says nothing of itself."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __eq__(self, other):
+        return isinstance(other, _Silent) and other.value == self.value
+
+    def __hash__(self):
+        return hash(self.value)
+
+    def __repr__(self):
+        return "..."
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ({"enum": {0: "a", 1: "b"}}, {"enum": {0: "a", 1: "b"}}, True),
+        ({"enum": {0: "a", 1: "b"}}, {"enum": {1: "b", 0: "a"}}, False),
+        ({"enum": {1: "a"}}, {"enum": {True: "a"}}, False),
+        ({"enum": {1: "a"}}, {"enum": {1.0: "a"}}, False),
+        ({"enum": {1: "a"}}, {"enum": {"1": "a"}}, False),
+        ({"boolean": {"true": ["Y", "y"], "false": "N"}}, {"boolean": {"true": ["Y", "y"], "false": "N"}}, True),
+        ({"boolean": {"true": ["Y", "y"], "false": "N"}}, {"boolean": {"true": ["y", "Y"], "false": "N"}}, False),
+        ({"replace": {"a": "b", "b": "c"}}, {"replace": {"b": "c", "a": "b"}}, False),
+        ({"prefix": _Silent(1)}, {"prefix": _Silent(2)}, False),
+        ({"prefix": _Silent(1)}, {"prefix": _Silent(1)}, True),
+        ("lower", {"lower": "both"}, False),
+    ],
+)
+def test_configurations_are_the_same_by_what_they_say(one, other, same):
+    """Not by how they look: a field that is tried once stands for those that say the same."""
+    names = [
+        _same_offline([(spec, spec.columns[1], TEXT)]) for spec in (mapping("a", TEXT, one), mapping("a", TEXT, other))
+    ]
+    assert (names[0] == names[1]) == same
+    assert len(set(names)) == 2 - same
 
 
 def test_two_ends_that_encrypt_alike_come_to_rest():

@@ -13,6 +13,7 @@ import hmac
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any, Final, Literal
 
 import pydantic
@@ -22,7 +23,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from transforms.kinds import Kind
-from transforms.registry import Built, Context, Transform, TransformRefusedError, require
+from transforms.registry import Built, Context, Transform, require
 
 _NONCE_BYTES: Final = 12  # NIST SP 800-38D
 _FORMAT: Final = re.compile(r"(dg|ds)1\.([A-Za-z0-9_-]{1,16})\.([A-Za-z0-9_-]+)")
@@ -136,17 +137,16 @@ class _Cipher:
 def _encrypt(parameter: Encrypt, kind: Kind, context: Context) -> Built:
     at_field = parameter.at == "field"
     require(kind, ("text", "bytes") if at_field else ("text",), "encrypt")
-    if not parameter.deterministic and context.is_key:
-        raise TransformRefusedError(
-            f"transform encrypt: field {context.field.name} is in the entity's key, and one value would be encrypted to another"
-            " text each time: say deterministic: true"
-        )
     cipher = _Cipher(parameter, context)
     plain_kind: Kind = kind if at_field else "bytes" if context.target == "bytes" else "text"
     seal, unseal = _forms(cipher, plain_kind, context)
-    if at_field:
-        return Built("text", seal, unseal, random=not parameter.deterministic)
-    return Built(plain_kind, unseal, seal)
+    made = Built("text", seal, unseal) if at_field else Built(plain_kind, unseal, seal)
+    if parameter.deterministic:
+        return made
+    steady = "say `deterministic: true`"
+    if at_field and not context.is_key:
+        steady += ", or encrypt the column (`at: column`)"
+    return replace(made, random="decode" if at_field else "encode", steady=steady)
 
 
 def _forms(cipher: _Cipher, kind: Kind, context: Context) -> tuple[Callable[[Any], str], Callable[[str], Any]]:
