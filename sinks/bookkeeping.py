@@ -7,11 +7,12 @@ moves its lines by compare-and-set as its first statements, so the record reache
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import msgspec
 
-from sinks.contract import Progress, TransactionHeader
+from sinks.contract import ParkedRow, Progress, TransactionHeader
 
 PROGRESS_TABLE: Final = "datong_progress"
 PARKED_TABLE: Final = "datong_parked"
@@ -70,6 +71,20 @@ CREATE_LINKS_POSTGRESQL: Final = f"""CREATE TABLE IF NOT EXISTS public.{LINKS_TA
   deployment varchar(64) NOT NULL, target varchar(64) NOT NULL, person bigint NOT NULL,
   entity varchar(64) NOT NULL, local_key text NOT NULL,
   PRIMARY KEY (deployment, target, person))"""
+
+
+MOST_ERROR_CHARACTERS: Final = 16_000  # MySQL's TEXT holds four times as many bytes
+
+
+def error_text(row: ParkedRow) -> str:
+    """The column `error` of a parked change: the error, and a line for every unique key that another row holds."""
+    return "\n".join((row.error, *row.taken))[:MOST_ERROR_CHARACTERS]
+
+
+def with_error_text(row: ParkedRow) -> ParkedRow:
+    """A row as it was read, whose `error` is what `error_text` wrote."""
+    error, *taken = row.error.split("\n")
+    return replace(row, error=error, taken=tuple(taken)) if taken else row
 
 
 class RecordLine(msgspec.Struct, array_like=True):

@@ -93,7 +93,8 @@ class ParkedRow:
 
     `id` is [a-z0-9][a-z0-9._-]* and the same when the same change is parked again. `reason` is a stable word (missing_row, foreign_key,
     rejected, refused, waiting); `error` one line, values masked. `key_text`: the keys that wait because of it, one a line, as `cdc.model.key_text`
-    names them: the row's own, and the one that an update moves it to.
+    names them: the row's own, and the one that an update moves it to. `taken`: the unique keys that other rows of the target hold, one
+    line each, with the key of that row: never for a log (I9).
     """
 
     id: str
@@ -108,6 +109,7 @@ class ParkedRow:
     error: str
     since: int  # microseconds since 1970
     change: bytes
+    taken: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def keys(self) -> list[str]:
@@ -147,12 +149,24 @@ class Transient(SinkError):
 
 
 class Rejected(SinkError):
-    """This row cannot be stored as it is (constraint, type, length, missing row): the row and its key are parked."""
+    """This row cannot be stored as it is (constraint, type, length, missing row): the row and its key are parked.
 
-    def __init__(self, message: str, code: str = "", *, reason: str = "rejected", ref: int | None = None) -> None:
+    `taken`: see `ParkedRow`; no part of the message.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        code: str = "",
+        *,
+        reason: str = "rejected",
+        ref: int | None = None,
+        taken: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(message, code)
         self.reason = reason
         self.ref = ref
+        self.taken = taken
 
 
 class Halt(SinkError):
@@ -169,10 +183,20 @@ class Fenced(SinkError):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
+    """A write that was not stored, and why; `taken` as in `ParkedRow`."""
+
     ref: int
     reason: str
     error: str
     code: str
+    taken: tuple[str, ...] = field(default=(), repr=False)
+
+    @staticmethod
+    def of(refusal: Rejected, ref: int) -> Rejection:
+        return Rejection(ref, refusal.reason, str(refusal), refusal.code, refusal.taken)
+
+    def refusal(self) -> Rejected:
+        return Rejected(self.error, self.code, reason=self.reason, ref=self.ref, taken=self.taken)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from sinks.generic_catalog import read_generic_table
 from sinks.generic_session import GenericSession
 from sinks.generic_statements import GenericPlan, GenericStatement
 from sinks.table_sink import TableSink
+from sinks.taken_keys import Search
 from transforms.tables import Table
 
 
@@ -124,9 +125,14 @@ class GenericSink(TableSink[GenericSession, GenericPlan, GenericStatement]):
             raise Rejected(f"{made.where}: there is no such row", reason="missing_row")
         return session.run(made.insert, made.where, [values], single=single).rowcount
 
-    def _is_taken(self, plan: GenericPlan, write: RowWrite, columns: Sequence[str]) -> bool:
-        query, values = plan.other_row(write, columns)
-        return self._open().run(query, "lookup", [values]).first() is not None
+    def _holders(
+        self, plan: GenericPlan, write: RowWrite, wanted: Sequence[Search], columns: Sequence[str]
+    ) -> list[Sequence[object] | None]:
+        found: list[Sequence[object] | None] = []
+        for one in wanted:
+            query, values = plan.holder(write, one, columns)
+            found.append(self._open().run(query, f"lookup in {plan.table.name}", [values]).first())
+        return found
 
     def _attempt(self, writes: Sequence[RowWrite]) -> None:
         session = self._in_transaction()

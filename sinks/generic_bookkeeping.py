@@ -7,7 +7,16 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from sinks.bookkeeping import LEASE_SOURCE, LEASE_TOKEN, PARKED_COLUMNS, PARKED_TABLE, PROGRESS_COLUMNS, PROGRESS_TABLE
+from sinks.bookkeeping import (
+    LEASE_SOURCE,
+    LEASE_TOKEN,
+    PARKED_COLUMNS,
+    PARKED_TABLE,
+    PROGRESS_COLUMNS,
+    PROGRESS_TABLE,
+    error_text,
+    with_error_text,
+)
 from sinks.connections import Address
 from sinks.contract import Fenced, ParkedRow, Progress, ProgressMove, SinkError, SinkOptions, TransactionHeader
 from sinks.generic_session import GenericSession
@@ -141,7 +150,7 @@ def park(session: GenericSession, header: TransactionHeader, rows: Sequence[Park
     values = [
         dict(zip(PARKED_COLUMNS, (
             row.deployment, header.target, row.id, row.source, row.order, row.index, row.mapping, row.entity, row.key_text,
-            row.reason, row.error, row.since, row.change,
+            row.reason, error_text(row), row.since, row.change,
         ), strict=True))
         for row in rows
     ]  # fmt: skip
@@ -161,7 +170,7 @@ def parked(session: GenericSession, deployment: str, target: str | None) -> list
         .order_by(_K.source, _K.position, _K.row_index)
     )
     found = session.run(query, "reading parked changes").all()
-    return [ParkedRow(row[0], deployment, *tuple(row)[1:]) for row in found]
+    return [with_error_text(ParkedRow(row[0], deployment, *tuple(row)[1:])) for row in found]
 
 
 def remove(address: Address, deployment: str) -> Iterator[str]:

@@ -8,12 +8,13 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from sinks.arranging import TableFacts
+from sinks.taken_keys import UniqueIndex
 from transforms.tables import Column, ColumnType, Table
 
 _DECLARED: Final = re.compile(r"\s*([A-Za-z_][A-Za-z_0-9 ]*?)\s*(?:\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\))?\s*")
 
 
-def read_generic_table(connection: sa.Connection, name: str) -> tuple[Table, TableFacts] | None:
+def read_generic_table(connection: sa.Connection, name: str) -> tuple[Table, TableFacts, list[UniqueIndex]] | None:
     """Read one table; None if it does not exist."""
     inspected = sa.inspect(connection)
     inspected.clear_cache()
@@ -22,7 +23,10 @@ def read_generic_table(connection: sa.Connection, name: str) -> tuple[Table, Tab
     primary = tuple(inspected.get_pk_constraint(name)["constrained_columns"])
     declared = dict(_declared(connection, name))
     columns = tuple(_column(found, declared[str(found["name"])], primary) for found in inspected.get_columns(name))
-    plain, others = _unique(connection, name)
+    indexes, others = _unique(connection, name)
+    plain = {index.columns for index in indexes}
+    if primary and primary not in plain:  # an INTEGER PRIMARY KEY is the table's own order, and has no index
+        indexes.insert(0, UniqueIndex("PRIMARY KEY", primary))
     foreign = inspected.get_foreign_keys(name)
     table = Table("", name, columns, primary, tuple(sorted(plain - {primary})))
     facts = TableFacts(
@@ -30,25 +34,30 @@ def read_generic_table(connection: sa.Connection, name: str) -> tuple[Table, Tab
         frozenset(("", str(one["referred_table"])) for one in foreign),
         frozenset(str(column) for one in foreign for column in one["constrained_columns"]),
     )
-    return table, facts
+    generated = {column.name for column in columns if column.generated}
+    return table, facts, [index for index in indexes if generated.isdisjoint(index.columns)]
 
 
-def _unique(connection: sa.Connection, name: str) -> tuple[set[tuple[str, ...]], set[tuple[str, ...]]]:
-    """The columns of each unique index, and `("",)` where one is on an expression or a part of the rows.
+def _unique(connection: sa.Connection, name: str) -> tuple[list[UniqueIndex], set[tuple[str, ...]]]:
+    """The unique indexes, and `("",)` where one is on an expression or a part of the rows.
 
     Inspection does not see `phone varchar(20) UNIQUE` without a name, the pragmas do.
     """
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[tuple[str, str]]] = {}
     rows = connection.execute(
         sa.text(
-            "SELECT l.name, l.partial, i.name FROM pragma_index_list(:table) AS l, pragma_index_info(l.name) AS i"
-            ' WHERE l."unique" ORDER BY l.name, i.seqno'
+            "SELECT l.name, l.partial, i.name, i.coll FROM pragma_index_list(:table) AS l, pragma_index_xinfo(l.name) AS i"
+            ' WHERE l."unique" AND i.key ORDER BY l.name, i.seqno'
         ),
         {"table": name},
     )
-    for index, partial, column in rows:
-        found.setdefault(str(index), []).append("" if partial or column is None else str(column))
-    plain = {tuple(columns) for columns in found.values() if "" not in columns}
+    for index, partial, column, collation in rows:
+        found.setdefault(str(index), []).append(("" if partial or column is None else str(column), str(collation)))
+    plain = []
+    for index, parts in found.items():
+        columns, collations = zip(*parts, strict=True)
+        if "" not in columns:
+            plain.append(UniqueIndex(index, columns, collations=collations))
     return plain, {("",)} if len(plain) < len(found) else set()
 
 

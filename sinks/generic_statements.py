@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sinks.arranging import TableFacts
 from sinks.contract import Halt, Rejected, RowWrite
 from sinks.generic_values import value_encoder
+from sinks.taken_keys import Part, Search, UniqueIndex
 from transforms.tables import Table
 from transforms.values import ChannelValue, RefusedValueError
 
@@ -40,9 +41,10 @@ class GenericStatement:
 class GenericPlan:
     """How one table is written, as its catalog was when the session first wrote to it."""
 
-    def __init__(self, table: Table, facts: TableFacts) -> None:
+    def __init__(self, table: Table, facts: TableFacts, indexes: Sequence[UniqueIndex]) -> None:
         self.table = table
         self.facts = facts
+        self.indexes = indexes
         self._columns: dict[str, sa.ColumnClause[Any]] = {
             column.name: sa.column(column.name) for column in table.columns
         }
@@ -61,25 +63,50 @@ class GenericPlan:
         where = f"{first.op} {preposition} {self.table.name}"
         return GenericStatement(group, where, [self._values(write) for write in group], *shape)
 
-    def other_row(self, write: RowWrite, columns: Sequence[str]) -> tuple[sa.Executable, dict[str, Any]]:
-        """A search for a row with a write's values in these columns that is not the one which the write finds."""
+    def holder(
+        self, write: RowWrite, wanted: Search, columns: Sequence[str]
+    ) -> tuple[sa.Executable, dict[str, ChannelValue]]:
+        """A query of `columns` of the row that holds a unique key which a write would take."""
         values = self._values(write)
-        same = [self._columns[name] == _bound(f"{_VALUE}{write.columns.index(name)}") for name in columns]
-        own = [self._columns[name] == _bound(f"{_KEY}{number}") for number, name in enumerate(write.key_columns)]
-        query = sa.select(sa.literal(1)).select_from(self._core).where(*same, sa.not_(sa.and_(*own))).limit(1)
-        return query, values
+        own = self._core.alias("datong_own")
+        is_own = self._found(write, own.c)
+
+        def value(part: Part) -> sa.ColumnElement[Any]:
+            if part.origin == "given":
+                return _bound(f"{_VALUE}{write.columns.index(part.column)}")
+            standing = sa.select(own.c[part.column]).where(is_own).limit(1).scalar_subquery()
+            if part.origin == "standing":
+                return standing
+            new = _bound(f"{_FRESH}{[name for name, _ in write.fresh].index(part.column)}")
+            return sa.case((sa.exists().select_from(own).where(is_own), standing), else_=new)
+
+        collations = wanted.index.collations or ("",) * len(wanted.parts)
+        same = [
+            (sa.collate(self._columns[part.column], collation) if collation else self._columns[part.column])
+            == value(part)
+            for part, collation in zip(wanted.parts, collations, strict=True)
+        ]
+        another = sa.func.coalesce(self._found(write, self._core.c), sa.false()) == sa.false()
+        names: list[sa.ColumnElement[Any]] = [self._columns[name] for name in columns] or [sa.literal(1)]
+        return sa.select(*names).select_from(self._core).where(*same, another).limit(1), values
+
+    @staticmethod
+    def _found(write: RowWrite, columns: Any) -> sa.ColumnElement[bool]:
+        """Finds the row as it is before the write."""
+        return sa.and_(
+            sa.true() if write.key_columns else sa.false(),
+            *(columns[name] == _bound(f"{_KEY}{number}") for number, name in enumerate(write.key_columns)),
+            *(
+                columns[name].is_(None) if value is None else columns[name] == _bound(f"{_ONLY}{number}")
+                for number, (name, value) in enumerate(write.only)
+            ),
+        )
 
     def _shape(self, write: RowWrite) -> tuple[sa.Executable, sa.Executable | None]:
         only, fresh = [name for name, _ in write.only], [name for name, _ in write.fresh]
         for column in (*write.key_columns, *write.columns, *only, *fresh):
             self._encoder(column)
-        found = sa.and_(
-            *(self._columns[name] == _bound(f"{_KEY}{number}") for number, name in enumerate(write.key_columns)),
-            *(
-                self._columns[name].is_(None) if value is None else self._columns[name] == _bound(f"{_ONLY}{number}")
-                for number, (name, value) in enumerate(write.only)
-            ),
-        )
+        found = self._found(write, self._columns)
         if write.op == "delete":
             return self._core.delete().where(found), None
         new = {name: _bound(f"{_VALUE}{number}") for number, name in enumerate(write.columns)}

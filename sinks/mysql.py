@@ -36,9 +36,11 @@ from sinks.mysql_statements import (
     statements,
     update,
 )
+from sinks.mysql_taken_keys import holder
 from sinks.runs import FIRST_ROWS, MOST_DELETES
 from sinks.server_identity import mysql_identity
 from sinks.table_sink import DUPLICATES, TableSink
+from sinks.taken_keys import Search
 from transforms.tables import Table
 
 _MOST_STATEMENTS: Final = 200  # in one packet
@@ -80,7 +82,9 @@ class MySQLSink(TableSink[MySQLSession, TablePlan, DataStatement]):
         return found.table if found else None
 
     def people(self) -> MySQLPeople:
-        return MySQLPeople(self._open, self._in_transaction_with_tables, self._plan, lambda: self._dialect)
+        return MySQLPeople(
+            self._open, self._in_transaction_with_tables, self._plan, lambda: self._dialect, self._explained
+        )
 
     def _make_plan(self, session: MySQLSession, table: Table) -> TablePlan | None:
         found = read_mysql_table(session.ask, self._address.engine, table.schema or None, table.name)
@@ -153,8 +157,11 @@ class MySQLSink(TableSink[MySQLSession, TablePlan, DataStatement]):
             session.run_one(Statement("ROLLBACK TO SAVEPOINT datong_row", "going back to a savepoint"))
             raise self._explained(writes, refusal) from None
 
-    def _is_taken(self, plan: TablePlan, write: RowWrite, columns: Sequence[str]) -> bool:
-        return bool(self._open().run_one(plan.other_row(write, columns)).rows)
+    def _holders(
+        self, plan: TablePlan, write: RowWrite, wanted: Sequence[Search], columns: Sequence[str]
+    ) -> list[Sequence[object] | None]:
+        lookups = [holder(plan, write, one, columns) for one in wanted]
+        return [answer.rows[0] if answer.rows else None for answer in self._open().run(lookups)]
 
     def _in_transaction(self) -> MySQLSession:
         session = super()._in_transaction()

@@ -15,6 +15,8 @@ from sinks.bookkeeping import (
     PARKED_TABLE,
     PROGRESS_COLUMNS,
     PROGRESS_TABLE,
+    error_text,
+    with_error_text,
 )
 from sinks.contract import Fenced, Halt, ParkedRow, Progress, ProgressMove, Rejected, SinkError, TransactionHeader
 from sinks.mysql_literals import quote_name, text_literal
@@ -167,10 +169,10 @@ def parked(session: MySQLSession, deployment: str, target: str | None) -> list[P
         )
     )
     return [
-        ParkedRow(
+        with_error_text(ParkedRow(
             id=str(row[0]), deployment=deployment, source=row[1], order=row[2], index=row[3], mapping=row[4], entity=row[5],
             key_text=row[6], reason=row[7], error=row[8], since=row[9], change=bytes(row[10]),
-        )
+        ))
         for row in answer.rows
     ]  # fmt: skip
 
@@ -230,5 +232,5 @@ def _touch_lease(header: TransactionHeader) -> str:
 
 def _parked(target: str, row: ParkedRow, change: bytes) -> str:
     texts = [text_literal(text) for text in (row.deployment, target, row.id, row.source)]
-    more = [text_literal(text) for text in (row.mapping, row.entity, row.key_text, row.reason, row.error)]
+    more = [text_literal(text) for text in (row.mapping, row.entity, row.key_text, row.reason, error_text(row))]
     return f"({', '.join(texts)}, {row.order}, {row.index}, {', '.join(more)}, {row.since}, X'{change.hex()}')"

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from sinks.arranging import Name, TableFacts
 from sinks.mysql_literals import text_literal
+from sinks.taken_keys import UniqueIndex
 from transforms.tables import Column, ColumnType, Engine, Table
 
 Ask: TypeAlias = Callable[[str], Sequence[Sequence[Any]]]
@@ -23,12 +24,13 @@ _LABEL_ESCAPES: Final = {"0": "\0", "n": "\n", "r": "\r"}
 class MySQLTable:
     """A table; its facts tell all its unique indexes as they are, those on prefixes and expressions too (TRAPS.md W1).
 
-    `collations`: of its text columns, by name.
+    `collations`: of its text columns, by name. `indexes`: by which rows can be found.
     """
 
     table: Table
     facts: TableFacts
     collations: Mapping[str, str]
+    indexes: tuple[UniqueIndex, ...]
 
 
 def read_mysql_table(ask: Ask, engine: Engine, schema: str | None, name: str) -> MySQLTable | None:
@@ -50,14 +52,14 @@ def read_mysql_table(ask: Ask, engine: Engine, schema: str | None, name: str) ->
         )
         json_columns = {found[1] for (clause,) in checks if (found := _JSON_CHECK.fullmatch(str(clause)))}
     columns = tuple(_column(engine, row, json_columns) for row in rows)
-    keys = _unique_indexes(ask, where)
-    whole = {index: tuple(parts) for index, parts in keys.items() if None not in parts}
+    keys, hashed = _unique_indexes(ask, where)
+    whole = {index: tuple(map(str, parts)) for index, parts in keys.items() if None not in parts}
     table = Table(
         schema=str(rows[0][0]),
         name=str(rows[0][1]),
         columns=columns,
-        primary_key=tuple(str(part) for part in whole.get("PRIMARY", ())),
-        unique_keys=tuple(tuple(str(part) for part in parts) for index, parts in whole.items() if index != "PRIMARY"),
+        primary_key=whole.get("PRIMARY", ()),
+        unique_keys=tuple(parts for index, parts in whole.items() if index != "PRIMARY"),
     )
     generated = {column.name for column in columns if column.generated}
     unique = frozenset(
@@ -65,7 +67,14 @@ def read_mysql_table(ask: Ask, engine: Engine, schema: str | None, name: str) ->
     )
     foreign = _foreign_keys(ask, where)
     facts = TableFacts(unique, frozenset(parent for _, parent in foreign), frozenset(column for column, _ in foreign))
-    return MySQLTable(table, facts, {str(row[2]): str(row[-1]) for row in rows if row[-1] is not None})
+    # MariaDB makes a unique key on long columns a hash, by which it finds no rows: it would read the whole table (MDEV-13445).
+    indexes = tuple(
+        UniqueIndex(index, parts)
+        for index, parts in whole.items()
+        if index not in hashed and generated.isdisjoint(parts)
+    )
+    collations = {str(row[2]): str(row[-1]) for row in rows if row[-1] is not None}
+    return MySQLTable(table, facts, collations, indexes)
 
 
 def _foreign_keys(ask: Ask, where: str) -> list[tuple[str, Name]]:
@@ -80,15 +89,18 @@ def _foreign_keys(ask: Ask, where: str) -> list[tuple[str, Name]]:
 _JSON_CHECK: Final = re.compile(r"json_valid\(`((?:[^`]|``)+)`\)", re.IGNORECASE)
 
 
-def _unique_indexes(ask: Ask, where: str) -> dict[str, list[str | None]]:
-    """Index name -> its columns; None for a part that is a prefix or an expression."""
+def _unique_indexes(ask: Ask, where: str) -> tuple[dict[str, list[str | None]], set[str]]:
+    """Index name -> its columns; None for a part that is a prefix or an expression. And the names of those that are hashes."""
     indexes: dict[str, list[str | None]] = {}
-    for index, column, part in ask(
-        "SELECT INDEX_NAME, COLUMN_NAME, SUB_PART FROM information_schema.STATISTICS"
+    hashed: set[str] = set()
+    for index, column, part, kind in ask(
+        "SELECT INDEX_NAME, COLUMN_NAME, SUB_PART, INDEX_TYPE FROM information_schema.STATISTICS"
         f" WHERE {where} AND NON_UNIQUE = 0 ORDER BY INDEX_NAME, SEQ_IN_INDEX"
     ):
         indexes.setdefault(str(index), []).append(None if column is None or part is not None else str(column))
-    return indexes
+        if str(kind) == "HASH":
+            hashed.add(str(index))
+    return indexes, hashed
 
 
 def _column(engine: Engine, row: Sequence[Any], json_columns: set[str]) -> Column:

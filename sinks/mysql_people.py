@@ -31,11 +31,14 @@ class MySQLPeople:
         transaction: Callable[[], tuple[MySQLSession, TransactionHeader]],
         plan: Callable[[Table], TablePlan],
         dialect: Callable[[], Dialect],
+        explained: Callable[[Sequence[RowWrite], Rejected], Rejected],
     ) -> None:
+        """`explained` adds to a refusal of one row which rows are in the way."""
         self._session = session
         self._transaction = transaction
         self._plan = plan
         self._dialect = dialect
+        self._explained = explained
 
     def prepare(self) -> list[str]:
         session = self._session()
@@ -73,9 +76,9 @@ class MySQLPeople:
         session.run_one(Statement("SAVEPOINT datong_row", "setting a savepoint"))
         try:
             return self._create([self._insert(write)], key_columns, single=True)
-        except Rejected:
+        except Rejected as refusal:
             session.run_one(Statement("ROLLBACK TO SAVEPOINT datong_row", "going back to a savepoint"))
-            raise
+            raise self._explained((write,), refusal) from None
 
     def _create(
         self, made: Sequence[DataStatement], key_columns: tuple[str, ...], *, single: bool

@@ -65,6 +65,7 @@ class TablePlan:
         self.name = f"{quote_name(found.table.schema)}.{quote_name(found.table.name)}"
         self._found = found
         self.facts = found.facts
+        self.indexes = found.indexes
         self._keys = set(map(frozenset, (found.table.primary_key, *found.table.unique_keys)))
         self._writers: dict[str, ColumnWriter] = {}
         self._joins: dict[tuple[str, ...], str | None] = {}
@@ -144,14 +145,6 @@ class TablePlan:
             for write in writes:
                 self.literals(write, (column,), write.key)
             raise
-
-    def other_row(self, write: RowWrite, columns: Sequence[str]) -> Statement:
-        """A search for a row with a write's values in these columns that is not the one which the write finds."""
-        values = dict(zip(write.columns, write.values, strict=True))
-        literals = self.literals(write, columns, [values[column] for column in columns])
-        same = " AND ".join(f"{quote_name(column)} = {value}" for column, value in zip(columns, literals, strict=True))
-        sql = f"SELECT 1 FROM {self.name} WHERE {same} AND NOT ({self.found_by(write)}) LIMIT 1"
-        return Statement(sql, f"lookup in {self.table}")
 
     def named_by(self, write: RowWrite) -> str:
         """Finds the row whose key is the write's to the byte: many collations hold `abc` and `ABC` for one."""

@@ -16,10 +16,12 @@ from sinks.postgresql_catalog import read_postgresql_table
 from sinks.postgresql_people import PostgreSQLPeople
 from sinks.postgresql_session import Answer, PostgreSQLSession, Query
 from sinks.postgresql_staging import Staging, StagingTable
-from sinks.postgresql_statements import DataQuery, TablePlan, copied, other_row, staged_statement, statements
+from sinks.postgresql_statements import DataQuery, TablePlan, copied, staged_statement, statements
+from sinks.postgresql_taken_keys import holder
 from sinks.runs import FIRST_ROWS, runs
 from sinks.server_identity import postgresql_identity
 from sinks.table_sink import TableSink
+from sinks.taken_keys import Search
 from transforms.tables import Table
 
 _MOST_QUERIES: Final = 100  # in one pipeline
@@ -45,7 +47,7 @@ class PostgreSQLSink(TableSink[PostgreSQLSession, TablePlan, DataQuery]):
         return found.table if found else None
 
     def people(self) -> PostgreSQLPeople:
-        return PostgreSQLPeople(self._open, self._in_transaction_with_tables, self._plan)
+        return PostgreSQLPeople(self._open, self._in_transaction_with_tables, self._plan, self._explained)
 
     def _make_plan(self, session: PostgreSQLSession, table: Table) -> TablePlan | None:
         found = read_postgresql_table(session.ask, table.schema or None, table.name)
@@ -155,8 +157,19 @@ class PostgreSQLSink(TableSink[PostgreSQLSession, TablePlan, DataQuery]):
             raise self._explained(writes, refusal) from None
         session.run_one(Query("RELEASE SAVEPOINT datong_row", "leaving a savepoint"))
 
-    def _is_taken(self, plan: TablePlan, write: RowWrite, columns: Sequence[str]) -> bool:
-        return bool(self._open().run_one(other_row(plan, write, columns)).rows)
+    def _holders(
+        self, plan: TablePlan, write: RowWrite, wanted: Sequence[Search], columns: Sequence[str]
+    ) -> list[Sequence[object] | None]:
+        """Within a savepoint: an error would end the transaction."""
+        session, where = self._in_transaction(), f"lookup in {plan.table}"
+        lookups = [holder(plan, write, one, columns) for one in wanted]
+        ending = Query("RELEASE SAVEPOINT datong_lookup", where)
+        try:
+            _, *answers, _ = session.run([Query("SAVEPOINT datong_lookup", where), *lookups, ending])
+        except (Rejected, Halt):
+            session.run([Query("ROLLBACK TO SAVEPOINT datong_lookup", where), ending])
+            raise
+        return [answer.rows[0] if answer.rows else None for answer in answers]
 
     def _statements(self, plan: TablePlan, group: Sequence[RowWrite], *, single: bool) -> Iterator[DataQuery]:
         if self._staging is not None and not single and len(group) >= postgresql_staging.STAGED_ROWS:

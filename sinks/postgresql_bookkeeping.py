@@ -14,7 +14,9 @@ from sinks.bookkeeping import (
     PARKED_TABLE,
     PROGRESS_COLUMNS,
     PROGRESS_TABLE,
+    error_text,
     record_text,
+    with_error_text,
 )
 from sinks.contract import Fenced, Halt, ParkedRow, Progress, ProgressMove, SinkError, TransactionHeader
 from sinks.postgresql_session import Answer, Opening, PostgreSQLSession, Query
@@ -150,7 +152,7 @@ def unpark(session: PostgreSQLSession, header: TransactionHeader, ids: Sequence[
 def parked(session: PostgreSQLSession, deployment: str, target: str | None) -> list[ParkedRow]:
     """All parked rows in order."""
     rows = session.run_one(Query(_PARKED_ROWS, "reading parked changes", (deployment, target))).rows
-    return [ParkedRow(row[0], deployment, *row[1:]) for row in rows]
+    return [with_error_text(ParkedRow(row[0], deployment, *row[1:])) for row in rows]
 
 
 def rollback(session: PostgreSQLSession) -> None:
@@ -179,5 +181,5 @@ def _touch_lease(header: TransactionHeader) -> Query:
 def _parked(target: str, row: ParkedRow) -> tuple[object, ...]:
     return (
         row.deployment, target, row.id, row.source, str(row.order), str(row.index), row.mapping, row.entity, row.key_text,
-        row.reason, row.error, str(row.since), row.change,
+        row.reason, error_text(row), str(row.since), row.change,
     )  # fmt: skip

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
 
 from sinks.arranging import TableFacts
+from sinks.taken_keys import UniqueIndex
 from transforms.tables import Column, ColumnType, Table
 
 Ask: TypeAlias = Callable[..., Sequence[Sequence[Any]]]
 
-_TABLE: Final = """SELECT c.oid::int8 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+_TABLE: Final = """SELECT c.oid::int8, c.relkind = 'p' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')"""
 
 # A domain is followed down to its base type; its modifier is that of the domain. `i`: the type of an array's elements.
@@ -45,11 +46,18 @@ _KEYS: Final = """SELECT i.indisprimary, (
 FROM pg_index i WHERE i.indrelid = $1::int8::oid AND i.indisunique AND i.indisvalid AND i.indimmediate
   AND i.indpred IS NULL AND i.indexprs IS NULL ORDER BY i.indexrelid"""
 
-# Every unique index as it is, for the order of writes: an expression or a condition may look at any column.
-_UNIQUE: Final = """SELECT CASE WHEN i.indpred IS NULL AND i.indexprs IS NULL THEN (
-  SELECT array_agg(CASE WHEN a.attgenerated = '' THEN a.attname::text ELSE '' END)
-  FROM pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey[0:i.indnkeyatts-1])) ELSE ARRAY[''] END
-FROM pg_index i WHERE i.indrelid = $1::int8::oid AND (i.indisunique OR i.indisexclusion)"""
+# Every unique index as it is, for the order of writes: an expression or a condition may look at any column. Then, with its name, whether
+# rows may be found by it: it holds for equal what the columns' own `=` does. The column of NULLS NOT DISTINCT came with PostgreSQL 15.
+_UNIQUE: Final = """SELECT k.names, c.relname::text, k.own_words AND i.indisunique AND NOT i.indisexclusion AND i.indisvalid,
+  k.ordered, COALESCE((to_jsonb(i) ->> 'indnullsnotdistinct')::bool, false)
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid CROSS JOIN LATERAL (
+  SELECT CASE WHEN i.indpred IS NULL AND i.indexprs IS NULL
+    THEN array_agg(CASE WHEN a.attgenerated = '' THEN a.attname::text ELSE '' END) ELSE ARRAY[''] END AS names,
+    array_agg(a.attname::text ORDER BY k.n) AS ordered,
+    i.indpred IS NULL AND i.indexprs IS NULL AND bool_and(a.attgenerated = '' AND k.collated = a.attcollation) AS own_words
+  FROM unnest(i.indkey[0:i.indnkeyatts-1], i.indcollation[0:i.indnkeyatts-1]) WITH ORDINALITY AS k(number, collated, n)
+  LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number) k
+WHERE i.indrelid = $1::int8::oid AND (i.indisunique OR i.indisexclusion) ORDER BY NOT i.indisprimary, c.relname"""
 
 # Foreign keys to other tables; whether any constraint on the table, or on one that refers to it, may be checked late.
 _FOREIGN: Final = """SELECT n.nspname, p.relname, (
@@ -84,6 +92,8 @@ class PostgreSQLTable:
     columns: dict[str, PostgreSQLColumn]
     facts: TableFacts
     deferrable: bool
+    indexes: tuple[UniqueIndex, ...]
+    partitioned: bool
 
 
 def read_postgresql_table(ask: Ask, schema: str | None, name: str) -> PostgreSQLTable | None:
@@ -92,7 +102,7 @@ def read_postgresql_table(ask: Ask, schema: str | None, name: str) -> PostgreSQL
     found = ask(_TABLE, schema, name)
     if not found:
         return None
-    oid = found[0][0]
+    ((oid, partitioned),) = found
     columns = [_column(row) for row in ask(_COLUMNS, oid)]
     keys = [(primary, tuple(names)) for primary, names in ask(_KEYS, oid)]
     table = Table(
@@ -103,13 +113,20 @@ def read_postgresql_table(ask: Ask, schema: str | None, name: str) -> PostgreSQL
         unique_keys=tuple(names for primary, names in keys if not primary),
     )
     foreign = ask(_FOREIGN, oid)
+    unique = ask(_UNIQUE, oid)
     facts = TableFacts(
-        frozenset(tuple(names) for (names,) in ask(_UNIQUE, oid)),
+        frozenset(tuple(names) for names, *_ in unique),
         frozenset((str(schema), str(name)) for schema, name, _ in foreign),
         frozenset(column for *_, names in foreign for column in names),
     )
     by_name = {column.column.name: column for column in columns}
-    return PostgreSQLTable(table, by_name, facts, deferrable=bool(ask(_DEFERRABLE, oid)))
+    indexes = tuple(
+        UniqueIndex(index, tuple(ordered), nulls_equal=nulls_equal)
+        for _, index, finds, ordered, nulls_equal in unique
+        if finds
+    )
+    deferrable = bool(ask(_DEFERRABLE, oid))
+    return PostgreSQLTable(table, by_name, facts, deferrable=deferrable, indexes=indexes, partitioned=partitioned)
 
 
 def _column(row: Sequence[Any]) -> PostgreSQLColumn:

@@ -33,10 +33,13 @@ class PostgreSQLPeople:
         session: Callable[[], PostgreSQLSession],
         transaction: Callable[[], tuple[PostgreSQLSession, TransactionHeader]],
         plan: Callable[[Table], TablePlan],
+        explained: Callable[[Sequence[RowWrite], Rejected], Rejected],
     ) -> None:
+        """`explained` adds to a refusal of one row which rows are in the way."""
         self._session = session
         self._transaction = transaction
         self._plan = plan
+        self._explained = explained
 
     def prepare(self) -> list[str]:
         session = self._session()
@@ -56,12 +59,12 @@ class PostgreSQLPeople:
             session.run_one(Query("SAVEPOINT datong_row", "setting a savepoint"))
             try:
                 keys = self._create(session, writes[:1], key_columns, single=True)
-            except Rejected:
+            except Rejected as refusal:
                 session.run([
                     Query("ROLLBACK TO SAVEPOINT datong_row", "going back to a savepoint"),
                     Query("RELEASE SAVEPOINT datong_row", "going back to a savepoint"),
                 ])  # fmt: skip
-                raise
+                raise self._explained(writes[:1], refusal) from None
             session.run_one(Query("RELEASE SAVEPOINT datong_row", "leaving a savepoint"))
             return keys
         keys = []

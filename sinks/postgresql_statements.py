@@ -51,6 +51,8 @@ class TablePlan:
         self.keys = frozenset(map(frozenset, (found.table.primary_key, *found.table.unique_keys)))
         self.facts = found.facts
         self.deferrable = found.deferrable
+        self.indexes = found.indexes
+        self.partitioned = found.partitioned
         self._columns = found.columns
         self._encoders: dict[str, ArrayEncoder] = {}
         self._shapes: dict[tuple[object, ...], Shape] = {}
@@ -229,23 +231,6 @@ def _source(plan: TablePlan, names: Sequence[tuple[str, str]], *, numbered: bool
         for is_array, (column, a) in zip(opened, columns, strict=True)
     ]
     return f"(SELECT {', '.join([*cast, *(('n',) if numbered else ())])} FROM {rows}) AS v"
-
-
-def other_row(plan: TablePlan, write: RowWrite, columns: Sequence[str]) -> Query:
-    """A search for a row with a write's values in these columns that is not the one which the write finds."""
-    values = dict(zip(write.columns, write.values, strict=True))
-    same = [(column, values[column]) for column in columns]
-    own = list(zip(write.key_columns, write.key, strict=True))
-    arrays = tuple(plan.encoder(column)((value,)) for column, value in (*same, *own))
-
-    def found(pairs: Sequence[tuple[str, ChannelValue]], first: int) -> str:
-        return " AND ".join(
-            f"{quote_name(column)} = ANY (${number}::{plan.column(column).bare_type}[])"
-            for number, (column, _) in enumerate(pairs, first)
-        )
-
-    sql = f"SELECT 1 FROM {plan.name} WHERE {found(same, 1)} AND NOT ({found(own, len(same) + 1)}) LIMIT 1"
-    return Query(sql, f"lookup in {plan.table}", arrays)
 
 
 def _nulls(write: RowWrite) -> frozenset[str]:

@@ -72,7 +72,7 @@ def _apart(writes: Sequence[RowWrite], attempt: Callable[[Sequence[RowWrite]], N
                 continue
             number, write = tried[0]
             now_blocked.update(row_keys(write, exact=True))
-            rejections[number] = Rejection(write.ref, refusal.reason, str(refusal), refusal.code)
+            rejections[number] = Rejection.of(refusal, write.ref)
         blocked = now_blocked
         rejections |= waiting
     return rejections

@@ -28,10 +28,13 @@ from sinks.contract import (
 from sinks.runs import in_strict_order, moves_key, runs
 from sinks.setting_aside import with_values_aside
 from sinks.singly import write_apart
+from sinks.taken_keys import Search, UniqueIndex, explained, row_columns, row_name, searches
 from transforms.tables import Table
 
 PLAN_SECONDS: Final = 30.0
 DUPLICATES: Final = frozenset({"1062", "1586", "23505", "SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"})
+# And what our own upsert says of a row that it must not touch (`sinks.mysql_statements`).
+_MET_OTHERS: Final = DUPLICATES | {"1242"}
 
 
 class Session(Protocol):
@@ -43,7 +46,13 @@ class Session(Protocol):
 
 class Plan(Protocol):
     @property
+    def table(self) -> Table: ...
+
+    @property
     def facts(self) -> TableFacts: ...
+
+    @property
+    def indexes(self) -> Sequence[UniqueIndex]: ...
 
 
 S = TypeVar("S", bound=Session)
@@ -118,8 +127,12 @@ class TableSink(ABC, Generic[S, P, M]):
         """Write in strict order inside a savepoint; raises Rejected with the savepoint rolled back."""
 
     @abstractmethod
-    def _is_taken(self, plan: P, write: RowWrite, columns: Sequence[str]) -> bool:
-        """Whether another row has the values that a write gives to the columns of a unique key."""
+    def _holders(
+        self, plan: P, write: RowWrite, wanted: Sequence[Search], columns: Sequence[str]
+    ) -> list[Sequence[object] | None]:
+        """For each search the values in `columns` of the row that it finds; None where it finds none. Reads only, in the open transaction,
+        which goes on after an error. Raises SinkError.
+        """
 
     @abstractmethod
     def ping(self) -> None: ...
@@ -202,18 +215,21 @@ class TableSink(ABC, Generic[S, P, M]):
                 raise refusal from None
 
     def _explained(self, writes: Sequence[RowWrite], refusal: Rejected) -> Rejected:
-        """A row may meet several others at once, of which the database names one: name all keys (CASES.md K7)."""
-        if len(writes) != 1 or refusal.code not in DUPLICATES:
+        """A row may meet several others at once, of which the database names one: name all keys, and whose they are (CASES.md K4, K7)."""
+        if len(writes) != 1 or refusal.code not in _MET_OTHERS:
             return refusal
         (write,) = writes
         plan = self._plan(write.table)
-        written = set(write.columns)
-        keys = sorted(key for key in plan.facts.unique if written.issuperset(key))
-        taken = [", ".join(key) for key in keys if self._is_taken(plan, write, key)]
-        if len(taken) > 1:
-            text = f"{refusal}; other rows have its ({'), its ('.join(taken)})"
-            return Rejected(text, refusal.code, reason=refusal.reason, ref=refusal.ref)
-        return refusal
+        wanted = searches(write, plan.indexes)
+        if not wanted:
+            return refusal
+        columns = row_columns(write, plan.table.primary_key)
+        try:
+            found = self._holders(plan, write, wanted, columns)
+        except (Rejected, Halt):
+            return refusal  # what cannot be read (a missing privilege) makes the refusal no other one
+        named = [(one.index, row_name(columns, row)) for one, row in zip(wanted, found, strict=True) if row is not None]
+        return explained(refusal, named)
 
     def _write_in_order(self, writes: Sequence[RowWrite]) -> None:
         self._plan_all(runs(writes))

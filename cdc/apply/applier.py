@@ -33,6 +33,7 @@ from cdc.loop_guard import GuardRecord, LoopGuard
 from cdc.model import ApplyRecord, ProgressRow, folded
 from cdc.store import Store
 from sinks.contract import Progress, Rejected, ServerIdentity, Sink, TransactionHeader
+from sinks.taken_keys import told
 from transforms.compiled import CompiledMapping
 from transforms.tables import Engine
 
@@ -217,7 +218,9 @@ class Applier:
         if self._awaiting is not None:
             self._awaiting.add(parked)
         for row in parked:
-            log.warning("row_parked", id=row.id, mapping=row.mapping, reason=row.reason, error=row.error)
+            log.warning(
+                "row_parked", id=row.id, mapping=row.mapping, reason=row.reason, error=told(row.error, row.taken)
+            )
         self._control.facts.rows += rows - (len(parked) - len(batch.parked))
         self._control.facts.transactions += batch.transactions
 

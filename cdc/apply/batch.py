@@ -18,6 +18,7 @@ from cdc.identity.events import decision_of
 from cdc.identity.words import Decision
 from cdc.model import IDENTITY_SOURCE, Change, Entry, Layout
 from sinks.contract import ParkedRow, Progress, ProgressMove, Rejection, RowWrite
+from sinks.taken_keys import told
 from transforms.specs import MappingSpec
 from transforms.values import RefusedValueError
 
@@ -128,7 +129,7 @@ class BatchMaker:
         """What is to be written can only be said in the transaction: the keys of new rows come from the server."""
 
         def park(at: int, reason: str, error: str) -> None:
-            batch.park(self._parked(batch, at, reason, error))
+            batch.park(self._parked(batch, Rejection(at, reason, error, "")))
 
         def waits(at: int) -> bool:
             _, layout, change = batch.origins[at]
@@ -147,7 +148,7 @@ class BatchMaker:
         first: dict[int, Rejection] = {}
         for rejection in rejections:
             first.setdefault(rejection.ref, rejection)
-        return [self._parked(batch, at, told.reason, told.error) for at, told in sorted(first.items())]
+        return [self._parked(batch, rejection) for _, rejection in sorted(first.items())]
 
     def _add(self, batch: Batch, at: int, outcome: Outcome) -> bool:
         """Whether the change is written."""
@@ -155,9 +156,9 @@ class BatchMaker:
         spec = self._encoder.mapping_of(layout)
         assert spec is not None  # what nothing maps is not taken
         if (self._waiting or batch.waiting) and self._waits(batch, spec, layout, change):
-            batch.park(self._parked(batch, at, "waiting", "an earlier change of this key is parked"))
+            batch.park(self._parked(batch, Rejection(at, "waiting", "an earlier change of this key is parked", "")))
         elif isinstance(outcome, RefusedValueError):
-            batch.park(self._parked(batch, at, "refused", str(outcome)))
+            batch.park(self._parked(batch, Rejection(at, "refused", str(outcome), "")))
         else:
             batch.writes += outcome
             return bool(outcome)
@@ -168,20 +169,20 @@ class BatchMaker:
         keys = keys_of(layout, change, spec.entity.key)
         return any(key in self._waiting or key in batch.waiting for key in keys)
 
-    def _parked(self, batch: Batch, at: int, reason: str, error: str) -> ParkedRow:
-        entry, layout, change = batch.origins[at]
+    def _parked(self, batch: Batch, refusal: Rejection) -> ParkedRow:
+        entry, layout, change = batch.origins[refusal.ref]
         spec = self._encoder.mapping_of(layout)
         assert spec is not None  # it was encoded by one
-        if spec.on_error == "halt" and reason != "waiting":
+        if spec.on_error == "halt" and refusal.reason != "waiting":
             raise HaltError(
                 "ROW_REJECTED",
-                f"mapping {spec.name}: a change of {entry.channel} at {entry.order} (transaction {entry.transaction}) cannot be written ({reason}): {error}",
+                f"mapping {spec.name}: a change of {entry.channel} at {entry.order} (transaction {entry.transaction}) cannot be written ({refusal.reason}): {told(refusal.error, refusal.taken)}",
                 "mend the row or the table, set on_error: park, or leave out the whole transaction: "
                 f"`datong skip {spec.channel} --source {entry.channel} --position {entry.order}`",
             )
-        row = parked_row(self._deployment, entry, layout, change, spec.entity.key, reason, error)
+        row = parked_row(self._deployment, entry, layout, change, spec.entity.key, refusal.reason, refusal.error)
         # The mapping of this channel: the one that could not write it.
-        return replace(row, mapping=spec.name, since=batch.since + at)
+        return replace(row, mapping=spec.name, since=batch.since + refusal.ref, taken=refusal.taken)
 
 
 def _progress(entry: Entry) -> Progress:

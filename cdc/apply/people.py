@@ -214,7 +214,7 @@ class People:
         if not single:
             self._sink.write(writes)
         elif refused := self._sink.write_singly(writes):
-            raise Rejected(refused[0].error, refused[0].code, reason=refused[0].reason, ref=refused[0].ref)
+            raise refused[0].refusal()
 
     def _refer_to_itself(self, plan: PeoplePlan, places: Sequence[int], *, single: bool) -> None:
         """References of new rows to themselves: NULL until the server had told their keys."""
@@ -375,7 +375,7 @@ class People:
                 return None
             writes = self._writes_of_one(plan, at)
         except Rejected as error:
-            return Rejection(at, error.reason, str(error), error.code)
+            return Rejection.of(error, at)
         rejections = self._sink.write_singly(writes) if writes else []
         if not rejections:
             return None

@@ -138,11 +138,11 @@ class Release:
             if not done and not in_vain:
                 raise _InVainError
             # Of what nothing maps now the reason stays.
-            told = [(rows[ref], r.reason or rows[ref].reason, r.error) for ref, r in sorted(rejected.items())]
+            told = [(rows[ref], r.reason or rows[ref].reason, r) for ref, r in sorted(rejected.items())]
             anew.extend(
-                replace(row, reason=reason, error=error)
-                for row, reason, error in told
-                if (reason, error) != (row.reason, row.error)
+                replace(row, reason=reason, error=r.error, taken=r.taken)
+                for row, reason, r in told
+                if (reason, r.error, r.taken) != (row.reason, row.error, row.taken)
             )
             self._books.unpark([*done, *anew])
             self._books.park(anew, 0)

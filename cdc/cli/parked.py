@@ -38,6 +38,8 @@ class Waiting:
     row: ParkedRow
 
     def document(self, *, reveal: bool) -> dict[str, Any]:
+        from sinks.taken_keys import told
+
         row = self.row
         return {
             "id": row.id,
@@ -45,7 +47,7 @@ class Waiting:
             "mapping": row.mapping,
             "key": " -> ".join(row.keys) if reveal else f"{row.entity}/{_MASK}",
             "reason": row.reason,
-            "error": row.error,
+            "error": told(row.error, row.taken, reveal=reveal),
             "since": datetime.fromtimestamp(row.since / 1e6, UTC).isoformat(timespec="milliseconds"),
             "changes": 1,
             "position": f"{row.source} {row.order}-{row.index}",

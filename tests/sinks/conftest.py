@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from sinks import postgresql_staging
-from tests.servers import PostgreSQLDatabase
+from tests.servers import PostgreSQLDatabase, SQLiteDatabase
 from tests.sinks.targets import SERVERS, STAGED, Target, opened
 
 
@@ -46,3 +46,8 @@ def staged(postgresql_db: PostgreSQLDatabase, monkeypatch: pytest.MonkeyPatch) -
     """PostgreSQL, with groups of three rows and more by COPY."""
     monkeypatch.setattr(postgresql_staging, "STAGED_ROWS", 3)
     yield from opened("postgresql", postgresql_db)
+
+
+@pytest.fixture
+def sqlite_target(sqlite_db: SQLiteDatabase) -> Iterator[Target]:
+    yield from opened("sqlite", sqlite_db)
