@@ -36,7 +36,7 @@ class Compiling:
         if table is None:
             raise HaltError(
                 "TABLE_MISSING",
-                f"mapping {spec.name}: there is no table {spec.table}",
+                f"mapping {spec.name}: there is no table {spec.table} (a view is none)",
                 "create it, or mend the mapping's `table`",
             )
         try:

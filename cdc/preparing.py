@@ -22,6 +22,8 @@ from cdc.readers.postgresql_publication import existing, publication_statements
 from sinks import open_sink
 from sinks.connections import Address, connect_postgresql
 from sinks.contract import Halt, SinkError, SinkOptions
+from sinks.mysql_catalog import TABLE_KINDS
+from sinks.mysql_literals import text_literal
 from transforms.tables import Engine
 
 log = structlog.get_logger()
@@ -56,6 +58,51 @@ def require_before_images(address: Address, channel: str, needs: Mapping[TableNa
                 f"{channel}: the log does not say what a row of {schema}.{table} was before a change, and {needs[schema, table]} needs it",
                 f'ALTER TABLE "{schema}"."{table}" REPLICA IDENTITY FULL;',
             )
+
+
+def require_tables(address: Address, channel: str, tables: Iterable[TableName]) -> None:
+    """Raises HaltError TABLE_MISSING for what is no table of exactly that name: MySQL's log would never show a row of it.
+
+    PostgreSQL's reader asks for its publication's tables itself. A table that the account may not look at is left to doctor.
+    """
+    if address.engine not in ("mysql", "mariadb"):
+        return
+    server = MySQLServer(address)
+    try:
+        ((database,),) = server.ask("SELECT DATABASE()")
+        if database != address.database:
+            raise HaltError(
+                "TABLE_MISSING",
+                f"{channel}: the server calls database {address.database} {database}, and so does its log",
+                f"write {database} in channels.{channel}.url",
+            )
+        for schema, table in sorted(tables):
+            _require_table(server, channel, (schema, table))
+    finally:
+        server.close()
+
+
+def _require_table(server: MySQLServer, channel: str, name: TableName) -> None:
+    schema, table = name
+    found = server.ask(
+        "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE FROM information_schema.TABLES"
+        f" WHERE TABLE_SCHEMA = {text_literal(schema)} AND TABLE_NAME = {text_literal(table)}"
+    )
+    mend = "create it, or mend the mapping's `table`"
+    if not found:
+        try:
+            server.ask(f"SHOW CREATE TABLE {quote('mysql', schema, table)}")
+        except HaltError as error:
+            if error.code != "PRIVILEGE_MISSING":
+                raise HaltError("TABLE_MISSING", f"{channel}: there is no table {schema}.{table}", mend) from None
+        return
+    ((in_schema, called, kind),) = found
+    if (in_schema, called) != name:
+        told = f"{channel}: {schema}.{table} is called {in_schema}.{called} in the server and its log"
+        raise HaltError("TABLE_MISSING", told, f"write {called} in the mapping's `table`")
+    if kind not in TABLE_KINDS:
+        told = f"{channel}: {schema}.{table} is a {str(kind).lower()}: only a table has a log"
+        raise HaltError("TABLE_MISSING", told, "map the table behind it")
 
 
 def require_logged_cascades(address: Address, channel: str, wanted: Mapping[TableName, frozenset[str]]) -> None:

@@ -28,7 +28,7 @@ from cdc.lease import Lease
 from cdc.loop_guard import LoopGuard
 from cdc.model import IDENTITY_SOURCE
 from cdc.people_sessions import apply_people, capture_people, prepare_people, with_keys
-from cdc.preparing import prepare, require_before_images, require_logged_cascades
+from cdc.preparing import prepare, require_before_images, require_logged_cascades, require_tables
 from cdc.readers import Reader, ReaderOptions, Wanted
 from cdc.store import Store
 from config.models import Configuration
@@ -103,6 +103,7 @@ def open_capture(
         prepare(address, configuration.deployment, channel, tables, bookkeeping=settings.bookkeeping)
         require_before_images(address, channel, before_image_needs(enabled, address))
         columns = wanted_columns(enabled, address)
+        require_tables(address, channel, columns)
         require_logged_cascades(address, channel, columns)
         wanted = Wanted(
             configuration.deployment,

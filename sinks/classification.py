@@ -197,6 +197,10 @@ def _postgresql_mend(error: psycopg.Error) -> str:
     code = error.sqlstate or ""
     if code in ("28000", "28P01", "3D000"):
         return MEND_CREDENTIALS
+    if code == "42501" and "row-level security" in (error.diag.message_primary or ""):
+        return "let this channel's role pass the table's policies, which hide rows from it: ALTER ROLE ... BYPASSRLS"
+    if code == "0A000" and "rules" in (error.diag.message_primary or ""):
+        return "drop the table's rules (a trigger may do what they do), or take it out of the mappings"
     if code == "42501":
         return "grant SELECT, INSERT, UPDATE, DELETE on it to this channel's role; `datong doctor --sql` prints the statement"
     if code == "42P01" and "datong_" in (error.diag.message_primary or ""):

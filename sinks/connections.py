@@ -18,19 +18,49 @@ from transforms.tables import Engine
 
 CONNECT_TIMEOUT_SECONDS: Final = 5
 
-_MYSQL_SESSION: Final = (
-    "SET SESSION time_zone = '+00:00', SESSION transaction_isolation = 'READ-COMMITTED', "
-    "SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION'"
-)
-# MariaDB 10.11 does not know transaction_isolation as a variable.
-_MARIADB_SESSION: Final = _MYSQL_SESSION.replace("transaction_isolation", "tx_isolation")
+_MYSQL_COMMON: Final = {
+    "time_zone": "'+00:00'",
+    "sql_mode": "'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION'",
+    "sql_select_limit": "18446744073709551615",  # a lower one silently answers fewer rows
+    "sql_auto_is_null": "0",  # else IS NULL may find the row that was inserted last
+    "sql_safe_updates": "0",
+    "sql_big_selects": "1",
+    "sql_quote_show_create": "1",  # what is read out of SHOW CREATE TABLE is found by its quotes
+    "sql_notes": "1",
+    "foreign_key_checks": "1",
+    "unique_checks": "1",
+    "completion_type": "'NO_CHAIN'",
+}
+_MYSQL: Final = {"transaction_isolation": "'READ-COMMITTED'", "transaction_read_only": "0", "max_execution_time": "0"}
+# MariaDB 10.11 does not know transaction_isolation as a variable. Between two batches we are in a transaction that holds nothing.
+_MARIADB: Final = {
+    "tx_isolation": "'READ-COMMITTED'", "tx_read_only": "0", "max_statement_time": "0", "idle_transaction_timeout": "0",
+    "max_error_count": "64",
+    "idle_write_transaction_timeout": "0", "idle_readonly_transaction_timeout": "0", "system_versioning_asof": "DEFAULT",
+}  # fmt: skip
 
-_POSTGRESQL_OPTIONS: Final = (
-    "-c DateStyle=ISO,YMD -c IntervalStyle=iso_8601 -c TimeZone=UTC -c bytea_output=hex -c extra_float_digits=1 "
-    "-c standard_conforming_strings=on -c client_encoding=UTF8 -c lc_monetary=C "
-    "-c default_transaction_isolation=read\\ committed -c default_transaction_read_only=off "
-    "-c idle_in_transaction_session_timeout=0 -c statement_timeout=0 -c search_path=public"
-)
+_POSTGRESQL_SETTINGS: Final = {
+    "DateStyle": "ISO,YMD", "IntervalStyle": "iso_8601", "TimeZone": "UTC", "bytea_output": "hex", "extra_float_digits": "1",
+    "standard_conforming_strings": "on", "client_encoding": "UTF8", "lc_monetary": "C", "xmloption": "content",
+    "array_nulls": "on",  # else the NULL in an array is a text
+    "quote_all_identifiers": "off",  # names of types are compared
+    "transform_null_equals": "off",
+    "row_security": "off",  # what a policy would hide is an error, and no row that is not there
+    "default_transaction_isolation": "read\\ committed", "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off", "exit_on_error": "off", "search_path": "public",
+    "idle_in_transaction_session_timeout": "0", "statement_timeout": "0", "lock_timeout": "0",
+}  # fmt: skip
+
+
+def postgresql_options(*, search_path: bool = True) -> str:
+    """What libpq takes as `options` to pin a session. Without `search_path` that one stays as it is."""
+    chosen = {name: value for name, value in _POSTGRESQL_SETTINGS.items() if search_path or name != "search_path"}
+    return " ".join(f"-c {name}={value}" for name, value in chosen.items())
+
+
+def _mysql_session(engine: Engine) -> str:
+    settings = _MYSQL_COMMON | (_MARIADB if engine == "mariadb" else _MYSQL)
+    return "SET " + ", ".join(f"SESSION {name} = {value}" for name, value in settings.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +142,7 @@ def connect_mysql(
         ssl=tls,
         local_infile=False,
         program_name="datong",
-        init_command=_MARIADB_SESSION if address.engine == "mariadb" else _MYSQL_SESSION,
+        init_command=_mysql_session(address.engine),
     )
     connection._read_timeout = connection._write_timeout = read_timeout  # type: ignore[attr-defined] # noqa: SLF001 - no public way
     return connection
@@ -135,7 +165,7 @@ def connect_postgresql(
         "dbname": address.database,
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
         "application_name": "datong",
-        "options": _POSTGRESQL_OPTIONS,
+        "options": postgresql_options(),
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 3,

@@ -28,6 +28,7 @@ _MYSQL_WORDS: Final[dict[int, str]] = {
     1406: "too long",
     1690: "out of range",
     1242: "another row has this key, which the column's collation holds for equal, or one of its unique values",
+    1526: "the table has no partition for the row",
     1644: "raised by a trigger",
     3140: "not valid JSON",
     3141: "not valid JSON",
@@ -44,7 +45,7 @@ _NAMES: Final = (
 )
 
 # Classes whose primary message names objects and settings, never row values.
-_POSTGRESQL_HARMLESS: Final = ("08", "23", "25", "28", "3D", "3F", "40", "42", "53", "55", "57")
+_POSTGRESQL_HARMLESS: Final = ("08", "0A", "23", "25", "28", "3D", "3F", "40", "42", "53", "55", "57")
 _QUOTED: Final = re.compile(r'"(?:[^"]|"")*"')
 
 

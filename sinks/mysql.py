@@ -25,6 +25,7 @@ from sinks.contract import (
     Transient,
 )
 from sinks.mysql_catalog import read_mysql_table
+from sinks.mysql_literals import quote_name
 from sinks.mysql_people import MySQLPeople
 from sinks.mysql_session import Answer, MySQLSession, Opening, Statement
 from sinks.mysql_statements import (
@@ -81,6 +82,13 @@ class MySQLSink(TableSink[MySQLSession, TablePlan, DataStatement]):
         found = read_mysql_table(session.ask, self._address.engine, schema, table)
         return found.table if found else None
 
+    def describe(self, schema: str | None, table: str) -> Table | None:
+        """Also takes up a max_allowed_packet that was changed meanwhile, which holds for new sessions only."""
+        session = self._open()
+        if self._header is None and int(session.ask("SELECT @@global.max_allowed_packet")[0][0]) != session.max_packet:
+            self._renew()
+        return super().describe(schema, table)
+
     def people(self) -> MySQLPeople:
         return MySQLPeople(
             self._open, self._in_transaction_with_tables, self._plan, lambda: self._dialect, self._explained
@@ -88,6 +96,11 @@ class MySQLSink(TableSink[MySQLSession, TablePlan, DataStatement]):
 
     def _make_plan(self, session: MySQLSession, table: Table) -> TablePlan | None:
         found = read_mysql_table(session.ask, self._address.engine, table.schema or None, table.name)
+        if found and not found.is_transactional:
+            raise Halt(
+                f"{found.table} is in {found.storage}, which cannot take back what it has written: a batch that fails would be written twice",
+                mend=f"ALTER TABLE {quote_name(found.table.schema)}.{quote_name(found.table.name)} ENGINE = InnoDB",
+            )
         return TablePlan(found) if found else None
 
     def begin(self, header: TransactionHeader) -> None:

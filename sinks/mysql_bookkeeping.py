@@ -25,7 +25,8 @@ from sinks.mysql_session import Answer, MySQLSession, Opening, Statement
 _PROGRESS: Final = quote_name(PROGRESS_TABLE)
 _PARKED: Final = quote_name(PARKED_TABLE)
 _MOST_CHARACTERS: Final = 1 << 20
-_OVERHEAD: Final = 256 << 10  # what a statement and a row of ours need besides the change
+_PIECES_OF_A_PACKET: Final = 4  # in hexadecimal digits a change is twice as long
+_PIECE: Final = "~"  # in no id of a parked change
 
 
 def prepare(session: MySQLSession) -> list[str]:
@@ -112,17 +113,15 @@ def begin(session: MySQLSession, header: TransactionHeader, comment: str) -> Non
 
 
 def park(session: MySQLSession, header: TransactionHeader, rows: Sequence[ParkedRow]) -> None:
-    """Insert parked rows, or replace them by the same id."""
-    # In hexadecimal digits a change is twice as long, and one that is parked for its size has to fit as well.
-    piece = session.max_packet // 4
-    for row in rows:
-        if len(row.change) > session.max_packet - _OVERHEAD:
-            raise Halt(
-                f"a change of {row.mapping} with {len(row.change)} bytes cannot be parked: max_allowed_packet is {session.max_packet}",
-                "1153",
-                mend=f"SET GLOBAL max_allowed_packet = {2 * len(row.change) + _OVERHEAD}",
-            )
-    literals = [_parked(header.target, row, row.change[:piece]) for row in rows]
+    """Insert parked rows, or replace them by the same id.
+
+    A change may be parked for its size: what one packet cannot take goes in several rows, whose ids are the row's own with the piece's number.
+    """
+    size = session.max_packet // _PIECES_OF_A_PACKET
+    _remove_pieces(session, header, [row.id for row in rows])
+    literals = [
+        _parked(header.target, row, ident, piece) for row in rows for ident, piece in _in_pieces(row, max(1, size))
+    ]
     update = ", ".join(f"{quote_name(name)} = VALUES({quote_name(name)})" for name in PARKED_COLUMNS[3:])
     start = 0
     while start < len(literals):
@@ -138,18 +137,24 @@ def park(session: MySQLSession, header: TransactionHeader, rows: Sequence[Parked
             )
         )
         start = end
-    for row in rows:
-        for place in range(piece, len(row.change), piece):
-            more = row.change[place : place + piece].hex()
-            mine = f"{_mine(row.deployment, header.target)} AND `id` = {text_literal(row.id)}"
-            session.run_one(
-                Statement(
-                    f"UPDATE {_PARKED} SET `change_data` = CONCAT(`change_data`, X'{more}') WHERE {mine}", "parking"
-                )
-            )
+
+
+def _in_pieces(row: ParkedRow, size: int) -> Iterator[tuple[str, bytes]]:
+    yield row.id, row.change[:size]
+    for number, place in enumerate(range(size, len(row.change), size), 1):
+        yield f"{row.id}{_PIECE}{number:06d}", row.change[place : place + size]
+
+
+def _remove_pieces(session: MySQLSession, header: TransactionHeader, ids: Sequence[str]) -> None:
+    for start in range(0, len(ids), 500):
+        some = ", ".join(text_literal(id_) for id_ in ids[start : start + 500])
+        pieces = f"`id` LIKE '%{_PIECE}%' AND SUBSTRING_INDEX(`id`, '{_PIECE}', 1) IN ({some})"
+        mine = _mine(header.deployment, header.target)
+        session.run_one(Statement(f"DELETE FROM {_PARKED} WHERE {mine} AND {pieces}", "releasing parked changes"))
 
 
 def unpark(session: MySQLSession, header: TransactionHeader, ids: Sequence[str]) -> None:
+    _remove_pieces(session, header, ids)
     for start in range(0, len(ids), 500):
         some = ", ".join(text_literal(id_) for id_ in ids[start : start + 500])
         mine = _mine(header.deployment, header.target)
@@ -160,7 +165,7 @@ def unpark(session: MySQLSession, header: TransactionHeader, ids: Sequence[str])
 
 def parked(session: MySQLSession, deployment: str, target: str | None) -> list[ParkedRow]:
     """All parked rows in order."""
-    names = [name for name in PARKED_COLUMNS if name not in ("deployment", "target")]
+    names = [name for name in PARKED_COLUMNS if name != "deployment"]
     answer = session.run_one(
         Statement(
             f"SELECT {_names(names)} FROM {_PARKED} WHERE {_mine(deployment, target)}"
@@ -168,12 +173,16 @@ def parked(session: MySQLSession, deployment: str, target: str | None) -> list[P
             "reading parked changes",
         )
     )
+    pieces: dict[tuple[str, str], list[bytes]] = {}
+    for row in answer.rows:
+        pieces.setdefault((str(row[0]), str(row[1]).partition(_PIECE)[0]), []).append(bytes(row[11]))
     return [
         with_error_text(ParkedRow(
-            id=str(row[0]), deployment=deployment, source=row[1], order=row[2], index=row[3], mapping=row[4], entity=row[5],
-            key_text=row[6], reason=row[7], error=row[8], since=row[9], change=bytes(row[10]),
+            id=str(row[1]), deployment=deployment, source=row[2], order=row[3], index=row[4], mapping=row[5], entity=row[6],
+            key_text=row[7], reason=row[8], error=row[9], since=row[10], change=b"".join(pieces[str(row[0]), str(row[1])]),
         ))
         for row in answer.rows
+        if _PIECE not in str(row[1])
     ]  # fmt: skip
 
 
@@ -230,7 +239,7 @@ def _touch_lease(header: TransactionHeader) -> str:
     )
 
 
-def _parked(target: str, row: ParkedRow, change: bytes) -> str:
-    texts = [text_literal(text) for text in (row.deployment, target, row.id, row.source)]
+def _parked(target: str, row: ParkedRow, ident: str, change: bytes) -> str:
+    texts = [text_literal(text) for text in (row.deployment, target, ident, row.source)]
     more = [text_literal(text) for text in (row.mapping, row.entity, row.key_text, row.reason, error_text(row))]
     return f"({', '.join(texts)}, {row.order}, {row.index}, {', '.join(more)}, {row.since}, X'{change.hex()}')"

@@ -20,23 +20,35 @@ _LABEL_ESCAPE: Final = re.compile(r"''|\\(.)", re.DOTALL)
 _LABEL_ESCAPES: Final = {"0": "\0", "n": "\n", "r": "\r"}
 
 
+TRANSACTIONAL: Final = frozenset({"innodb", "ndbcluster", "rocksdb", "tokudb"})  # storage engines
+TABLE_KINDS: Final = ("BASE TABLE", "SYSTEM VERSIONED")
+
+
 @dataclass(frozen=True, slots=True)
 class MySQLTable:
     """A table; its facts tell all its unique indexes as they are, those on prefixes and expressions too (TRAPS.md W1).
 
-    `collations`: of its text columns, by name. `indexes`: by which rows can be found.
+    `collations`: of its text columns, by name. `indexes`: by which rows can be found. `storage`: its engine.
     """
 
     table: Table
     facts: TableFacts
     collations: Mapping[str, str]
     indexes: tuple[UniqueIndex, ...]
+    storage: str
+
+    @property
+    def is_transactional(self) -> bool:
+        return self.storage.lower() in TRANSACTIONAL
 
 
 def read_mysql_table(ask: Ask, engine: Engine, schema: str | None, name: str) -> MySQLTable | None:
-    """Read one table; None if it does not exist. `schema` None: the connection's database."""
+    """Read one table; None if it does not exist, or is a view. `schema` None: the connection's database."""
     in_schema = "DATABASE()" if schema is None else text_literal(schema)
     where = f"TABLE_SCHEMA = {in_schema} AND TABLE_NAME = {text_literal(name)}"
+    kinds = ask(f"SELECT TABLE_TYPE, ENGINE FROM information_schema.TABLES WHERE {where}")
+    if not kinds or kinds[0][0] not in TABLE_KINDS:
+        return None
     rows = ask(
         "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, IS_NULLABLE, COLUMN_DEFAULT, EXTRA,"
         " CHARACTER_MAXIMUM_LENGTH, NUMERIC_PRECISION, NUMERIC_SCALE, DATETIME_PRECISION, CHARACTER_SET_NAME, COLLATION_NAME"
@@ -74,7 +86,7 @@ def read_mysql_table(ask: Ask, engine: Engine, schema: str | None, name: str) ->
         if index not in hashed and generated.isdisjoint(parts)
     )
     collations = {str(row[2]): str(row[-1]) for row in rows if row[-1] is not None}
-    return MySQLTable(table, facts, collations, indexes)
+    return MySQLTable(table, facts, collations, indexes, str(kinds[0][1]))
 
 
 def _foreign_keys(ask: Ask, where: str) -> list[tuple[str, Name]]:

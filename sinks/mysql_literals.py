@@ -37,6 +37,8 @@ _TEXTS: Final = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", 
 _BINARIES: Final = frozenset(
     {"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "vector", *GEOMETRIES}
 )
+# An AUTO_INCREMENT column makes a number of NULL, a TIMESTAMP (with explicit_defaults_for_timestamp off) the present time.
+_MAKE_OF_NULL: Final = frozenset({"tinyint", "smallint", "mediumint", "int", "integer", "bigint", "timestamp"})
 _PLAIN: Final = re.compile(r"[^'\\\x00-\x1f\x7f\ud800-\udfff]*").fullmatch
 _MOST_TIME_MICROSECONDS: Final = (838 * 3600 + 59 * 60 + 59) * 1_000_000
 
@@ -68,6 +70,25 @@ def literal_encoder(column: Column) -> Encoder:
 
     Raises LookupError for a column of a type that no encoder knows.
     """
+    encode = _encoder(column)
+    return _with_value(column, encode) if makes_a_value_of_null(column) else encode
+
+
+def makes_a_value_of_null(column: Column) -> bool:
+    """Whether the server may put a value of its own into a column instead of NULL."""
+    return not column.nullable and column.type.name in _MAKE_OF_NULL
+
+
+def _with_value(column: Column, encode: Encoder) -> Encoder:
+    """Of a column that must hold a value, and into which the server would put one of its own instead of NULL."""
+
+    def given(value: ChannelValue) -> str:
+        return encode(value) if value is not None else refuse(column, "it must not be NULL")
+
+    return given
+
+
+def _encoder(column: Column) -> Encoder:
     name = column.type.name
     if name in _INTEGERS:
         return _integer(column)

@@ -13,7 +13,7 @@ import decimal
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
-from sinks.mysql_literals import Encoder, is_plain, text_literal
+from sinks.mysql_literals import Encoder, is_plain, makes_a_value_of_null, text_literal
 from sinks.value_checks import decimals_form
 from sinks.value_texts import are_without_escapes, json_array, number_texts, texts_in_quotes
 from transforms.tables import Column
@@ -34,6 +34,7 @@ class ColumnWriter:
 
     def __init__(self, column: Column, encode: Encoder) -> None:
         self.encode = encode
+        self._refuses_null = makes_a_value_of_null(column)
         usual = _fast(column)
         self._usual, self._fast = ({usual[0]}, usual[1]) if usual else (set[type](), _nothing)
 
@@ -42,7 +43,7 @@ class ColumnWriter:
         classes = set(map(type, values))
         if classes == self._usual:
             return self._fast(values) or ("", "", list(map(self.encode, values)))
-        if type(None) not in classes or classes - {type(None)} != self._usual:
+        if type(None) not in classes or classes - {type(None)} != self._usual or self._refuses_null:
             return "", "", list(map(self.encode, values))
         found = self._fast([value for value in values if value is not None])
         if found is None:

@@ -85,11 +85,7 @@ class MySQLSession:
             raise mysql_error(error, f"connecting to {address}") from error
         self._raw: Any = self._connection  # what has no public name
         seconds = max(1, math.ceil(options.lock_timeout_seconds))
-        self.ask(
-            f"SET SESSION innodb_lock_wait_timeout = {seconds}, SESSION lock_wait_timeout = {seconds},"
-            " SESSION completion_type = 'NO_CHAIN', SESSION foreign_key_checks = 1, SESSION unique_checks = 1,"
-            " SESSION sql_safe_updates = 0, SESSION sql_notes = 1"
-        )
+        self.ask(f"SET SESSION innodb_lock_wait_timeout = {seconds}, SESSION lock_wait_timeout = {seconds}")
         thread, packet, user = self.ask("SELECT CONNECTION_ID(), @@max_allowed_packet, CURRENT_USER()")[0]
         self.thread_id = int(thread)
         self.max_packet = int(packet)
@@ -215,7 +211,12 @@ class MySQLSession:
 
     def check_notes(self, where: str) -> None:
         """Raise Rejected if the last statement left a note of a value that was bent."""
-        for _, code, text in self.ask("SHOW WARNINGS"):
+        told = self.ask("SHOW WARNINGS")
+        if not told:
+            raise Rejected(
+                f"{where}: the server left a note and does not tell it: SET GLOBAL max_error_count = DEFAULT"
+            )
+        for _, code, text in told:
             if int(code) not in _HARMLESS_NOTES:
                 error = mysql_error(pymysql.err.DataError(int(code), str(text)), where, single=True)
                 raise Rejected(f"{error} (the server would have bent the value)", str(code))

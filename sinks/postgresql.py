@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from msgspec import structs
+
 from sinks import postgresql_bookkeeping, postgresql_staging
 from sinks.contract import Halt, Rejected, RowWrite, ServerIdentity, SinkError, TransactionHeader, Transient
 from sinks.postgresql_catalog import read_postgresql_table
@@ -26,6 +28,7 @@ from transforms.tables import Table
 
 _MOST_QUERIES: Final = 100  # in one pipeline
 _XID_RANGE: Final = 1 << 32
+_ATTEMPTS: Final = 3  # to write a row that is not as it was to be
 
 
 class PostgreSQLSink(TableSink[PostgreSQLSession, TablePlan, DataQuery]):
@@ -222,32 +225,57 @@ class PostgreSQLSink(TableSink[PostgreSQLSession, TablePlan, DataQuery]):
         return affected
 
     def _look_into(self, made: DataQuery, lookup: Query, answer: Answer, *, last: bool) -> None:
-        """Rows that a statement did not change: equal already, gone, or (TRAPS.md W4) there after all.
+        """Rows that a statement did not change: equal already, gone, or not as they were to be.
 
-        Where it was not the last of its pack a later one may have made or changed them: row by row tells.
+        The last happens where a later statement of the pack changed them, where a row came while we waited for its lock (TRAPS.md W4), and
+        where a trigger or a rule keeps the row from being written: row by row, and written again, tells.
         """
+        for _ in range(_ATTEMPTS):
+            state = self._unchanged(made, lookup, answer)
+            if state is None:
+                return
+            if not last or len(made.writes) > 1:
+                raise Rejected(f"{made.query.where}: its row is not as it was written")
+            answer = self._open().run_one(self._once_more(made, state))
+            if answer.affected:
+                return
+        kept = "a trigger or a rule of the table keeps it"
+        raise Rejected(f"{made.query.where}: the row is {state} after it was written: {kept}", ref=made.writes[0].ref)
+
+    def _once_more(self, made: DataQuery, state: str) -> Query:
+        """What writes a row again. A row that an insert met may differ by what a trigger made of the new one: an update tells."""
+        (write,) = made.writes
+        if write.op != "insert" or state == "absent":
+            return made.query
+        places = [number for number, column in enumerate(write.columns) if column not in write.key_columns]
+        columns, values = tuple(write.columns[n] for n in places), tuple(write.values[n] for n in places)
+        again = structs.replace(write, op="update", columns=columns, values=values, fresh=())
+        (update,) = statements(self._plan(write.table), [again])
+        return update.query
+
+    def _unchanged(self, made: DataQuery, lookup: Query, answer: Answer) -> str | None:
+        """None where every row is as it was to be; else what it is instead. Raises Rejected for a row that is missing or another one."""
         found = self._open().run_one(lookup).rows
-        came: SinkError = Transient(f"{made.query.where}: its row came while it was written")
-        if not last:
-            came = Rejected(f"{made.query.where}: its row is not as it was written")
-        if not made.answers_rows:
-            if found and made.writes[0].op == "insert":
+        if made.writes[0].op == "delete":
+            return "still there" if found else None
+        if made.writes[0].op == "insert":
+            if not found:
+                return None
+            if found[0][0]:
                 ref = made.writes[0].ref if len(made.writes) == 1 else None
                 raise Rejected(f"{made.query.where}: {_met(made.writes[0])}", "23505", ref=ref)
-            if found:
-                raise came
-            return
+            return "absent" if found[0][1] else "not equal"
         changed = {number for (number,) in answer.rows}
         equal = {row[0]: row[1] for row in found}
+        state = None
         for number, write in enumerate(made.writes, 1):
-            if number in changed:
-                continue
-            if number not in equal and write.lenient:
+            if number in changed or (number not in equal and write.lenient):
                 continue
             if number not in equal:
                 raise Rejected(f"{made.query.where}: there is no such row", reason="missing_row", ref=write.ref)
             if not equal[number]:
-                raise came
+                state = "not equal"
+        return state
 
 
 def _met(write: RowWrite) -> str:

@@ -83,6 +83,11 @@ class PostgreSQLPeople:
                 error.ref = writes[0].ref
             raise
         table = self._plan(writes[0].table).table
+        for write, answer in zip(writes, answers, strict=True):
+            if not answer.rows:
+                raise Rejected(
+                    f"insert into {table}: no row came of it: a trigger or a rule of the table keeps it", ref=write.ref
+                )
         return [channel_values(table, key_columns, answer.rows[0]) for answer in answers]
 
     def _insert(self, write: RowWrite, key_columns: tuple[str, ...]) -> Query:

@@ -103,6 +103,11 @@ class PostgreSQLSession:
         # The driver forgets what it prepared at every ROLLBACK, by DEALLOCATE ALL: ours would be gone with it.
         self._connection.prepare_threshold = None
         milliseconds = max(1, round(options.lock_timeout_seconds * 1000))
+        # A commit that is answered before it is on disk could be lost after the source was told to forget it.
+        durable = (
+            "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+        )
+        self.ask(durable)
         # A segment joins its rows to the table by key: never by reading the whole table, also where a plan that is kept was made
         # when the table was empty.
         self.ask(f"SELECT set_config('lock_timeout', '{milliseconds}ms', false), set_config('enable_mergejoin', 'off', false),"

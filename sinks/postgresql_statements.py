@@ -277,15 +277,20 @@ def _insert(plan: TablePlan, write: RowWrite, only: tuple[str, ...], fresh: tupl
     if frozenset(key) not in plan.keys:
         mend = f"CREATE UNIQUE INDEX ON {plan.name} ({', '.join(map(quote_name, key))})"
     encoders = tuple(map(plan.encoder, columns))
-    lookup = None
-    if only or loose:  # a row of this key that is another one was not touched, and must not pass for written
-        aliases = dict(names)
-        met = " AND ".join(f"t.{quote_name(column)} = v.{aliases[column]}" for column in key)
-        foreign = [f"t.{quote_name(column)} IS DISTINCT FROM v.{aliases[column]}" for column in only]
-        foreign += [
-            _named_otherwise(column, f"v.{aliases[column]}::{plan.column(column).full_type}") for column in loose
-        ]
-        lookup = f"SELECT 1 FROM {source} JOIN {plan.name} AS t ON {met} WHERE {' OR '.join(foreign)} LIMIT 1"
+    aliases = dict(names)
+    met = " AND ".join(f"t.{quote_name(column)} = v.{aliases[column]}" for column in key)
+    # A row of this key that is another one was not touched, and must not pass for written.
+    foreign = [f"t.{quote_name(column)} IS DISTINCT FROM v.{aliases[column]}" for column in only]
+    foreign += [_named_otherwise(column, f"v.{aliases[column]}::{plan.column(column).full_type}") for column in loose]
+    differs = "false"
+    if others:
+        given = ", ".join(f"v.{aliases[column]}::{plan.column(column).full_type}" for column in others)
+        differs = f"record_image_ne(ROW({', '.join(f't.{quote_name(column)}' for column in others)}), ROW({given}))"
+    lookup = (
+        f"SELECT o.foreign_, o.absent FROM {source} LEFT JOIN {plan.name} AS t ON {met} CROSS JOIN LATERAL"
+        f" (SELECT t.tableoid IS NOT NULL AND ({' OR '.join(foreign) or 'false'}) AS foreign_, t.tableoid IS NULL AS absent) AS o"
+        f" WHERE o.foreign_ OR o.absent OR {differs} ORDER BY 1 DESC LIMIT 1"
+    )
     return Shape(
         sql,
         lookup,

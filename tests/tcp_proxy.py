@@ -6,6 +6,7 @@ faults: the first is only noticed by who keeps a clock.
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import struct
@@ -37,6 +38,10 @@ class _Link:
         return [(self.client, self.server), (self.server, self.client)] if self.server else []
 
 
+class _CutError(Exception):
+    """All links are gone."""
+
+
 class TcpProxy:
     """Forwards `127.0.0.1:<port>` to `host:target_port`; a context manager."""
 
@@ -50,6 +55,9 @@ class TcpProxy:
         self._rate: float | None = None
         self._budget = 0.0
         self._refilled = time.monotonic()
+        self._cut: int | None = None
+        self._gently = False
+        self.cuts = 0
         self._closing = False
         self._lock = threading.Lock()
         self._mood = 0
@@ -81,6 +89,16 @@ class TcpProxy:
                 _abort(link)
             self._links.clear()
             self._ring()
+
+    def cut_after(self, size: int, *, gently: bool = False) -> None:
+        """End all connections once, when so many more bytes have gone through them together, both ways: by RST, or by a plain end."""
+        with self._lock:
+            self._cut, self._gently = size, gently
+
+    @property
+    def will_cut(self) -> bool:
+        with self._lock:
+            return self._cut is not None
 
     def refuse(self) -> None:
         """Refuse new connections, as a server that is down does; those that exist go on."""
@@ -187,6 +205,8 @@ class TcpProxy:
                     if peer.finished_sending and not peer.outgoing:
                         peer.socket.shutdown(socket.SHUT_WR)
                         peer.finished_sending = False
+            except _CutError:
+                return
             except BlockingIOError:
                 continue  # poll may call a socket ready that is not: poll(2)
             except OSError:
@@ -213,11 +233,30 @@ class TcpProxy:
         data = end.socket.recv(size)
         if self._rate is not None:
             self._budget -= len(data)
+        if self._cut is not None:
+            self._cut -= len(data)
+            if self._cut < 0:
+                self._end_all(peer, data[: self._cut])
         if data:
             peer.outgoing += data
         else:
             end.finished_reading = True
             peer.finished_sending = True
+
+    def _end_all(self, last: _End, data: bytes) -> None:
+        with contextlib.suppress(OSError):
+            last.socket.send(last.outgoing + data)
+        for link in self._links:
+            if self._gently:
+                for end in (link.client, link.server):
+                    if end:
+                        end.socket.close()
+            else:
+                _abort(link)
+        self._links.clear()
+        self._cut = None
+        self.cuts += 1
+        raise _CutError
 
     def _connect(self, link: _Link) -> None:
         try:

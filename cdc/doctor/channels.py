@@ -46,6 +46,7 @@ _MYSQL: Final[tuple[Callable[[Wish, MySQLFacts], Iterable[Finding]], ...]] = (
 _POSTGRESQL: Final[tuple[Callable[[Wish, PostgreSQLFacts], Iterable[Finding]], ...]] = (
     postgresql_checks.check_server,
     postgresql_checks.check_logical_decoding,
+    postgresql_checks.check_written_tables,
     postgresql_checks.check_replicated_tables,
     postgresql_checks.check_privileges,
     postgresql_checks.check_own_tables,  # before the publication, which is to carry them

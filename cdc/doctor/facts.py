@@ -102,7 +102,8 @@ class TableFacts:
     """One table as the catalog has it; only those that exist (and may be seen) have facts.
 
     `kind`: table, view, partitioned, foreign, other. `storage`: MySQL's engine; `column_lines`: its columns as SHOW CREATE TABLE writes
-    them. `privileges`, `owned`, `replica_identity` (d, n, f, i) and `unlogged` are PostgreSQL's.
+    them. `privileges`, `owned`, `replica_identity` (d, n, f, i), `unlogged`, `rules` and `row_security` (policies hold for our role)
+    are PostgreSQL's.
     """
 
     catalog: Table
@@ -115,6 +116,8 @@ class TableFacts:
     owned: bool = True
     replica_identity: str = "f"
     unlogged: bool = False
+    rules: tuple[str, ...] = ()
+    row_security: bool = False
 
 
 @dataclass(frozen=True, slots=True)

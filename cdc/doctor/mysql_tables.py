@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from cdc.doctor.facts import MySQLFacts, Wish, facts_tables
 from cdc.doctor.finding import Finding
 from cdc.quoting import quote
-
-_TRANSACTIONAL = frozenset({"innodb", "ndbcluster", "rocksdb", "tokudb"})
+from sinks.mysql_catalog import TRANSACTIONAL
 
 
 def check_storage(wish: Wish, facts: MySQLFacts) -> Iterator[Finding]:
     """What is not transactional cannot be rolled back, nor be one with its progress."""
     for name, table in facts_tables(facts, wish):
-        if table.kind == "table" and table.storage.lower() not in _TRANSACTIONAL:
+        if table.kind == "table" and table.storage.lower() not in TRANSACTIONAL:
             yield wish.finding(
                 "NOT_TRANSACTIONAL",
                 "error",

@@ -188,6 +188,27 @@ def wanted_in_publication(wish: Wish, facts: PostgreSQLFacts) -> set[TableName]:
     return {name for name in wish.published if name in facts.existing} | (_OURS if wish.keeps_tables else set())
 
 
+def check_written_tables(wish: Wish, facts: PostgreSQLFacts) -> Iterator[Finding]:
+    """What keeps a row from being written, or from being found (I1)."""
+    for name, table in facts_tables(facts, wish):
+        if name not in wish.applied or table.kind not in ("table", "partitioned"):
+            continue
+        quoted, path = quote("postgresql", *name), wish.path_of(name)
+        if table.rules:
+            text = f"rule {', '.join(table.rules)} of {table.catalog} rewrites what is applied: PostgreSQL refuses our inserts, or writes nothing"
+            mend = [f"DROP RULE {quote('postgresql', rule)} ON {quoted};" for rule in table.rules]
+            yield wish.finding("RULE", "error", text, mend, path=path)
+        if table.row_security:
+            text = f"policies of {table.catalog} (row-level security) hold for {facts.role}: rows that they hide cannot be written"
+            role = quote("postgresql", facts.role)
+            yield wish.finding("ROW_SECURITY", "error", text, [f"ALTER ROLE {role} BYPASSRLS;"], path=path)
+        if table.unlogged and name not in wish.captured:
+            text = (
+                f"{table.catalog} is unlogged: a crash of the server empties it, and what was applied is not sent again"
+            )
+            yield wish.finding("UNLOGGED", "error", text, [f"ALTER TABLE {quoted} SET LOGGED;"], path=path)
+
+
 def check_replicated_tables(wish: Wish, facts: PostgreSQLFacts) -> Iterator[Finding]:
     for name, table in facts_tables(facts, wish):
         if name not in wish.captured or table.kind not in ("table", "partitioned"):

@@ -39,7 +39,10 @@ SELECT c.oid, c.relkind::text, c.relreplident::text, c.relpersistence::text, pg_
   ARRAY(SELECT p FROM unnest(%s::text[]) p
         WHERE has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, p)),
   ARRAY(SELECT t.tgname::text FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
-        ORDER BY 1)
+        ORDER BY 1),
+  ARRAY(SELECT r.rulename::text FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1' AND r.ev_enabled IN ('O', 'A')
+        ORDER BY 1),
+  c.relkind IN ('r', 'p') AND row_security_active(c.oid)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s
 """
 _NOT_OURS: Final = """
@@ -172,6 +175,8 @@ def _tables(
             owned=bool(row[4]),
             replica_identity=str(row[2]),
             unlogged=str(row[3]) == "u",
+            rules=tuple(row[7]),
+            row_security=bool(row[8]),
         )
     return found
 

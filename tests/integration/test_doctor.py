@@ -293,6 +293,8 @@ def test_tls_wanted_and_not_trusted_are_one_line_each(engine: str, tmp_path: Pat
         ("ALTER TABLE members REPLICA IDENTITY NOTHING", "REPLICA_IDENTITY"),
         ("ALTER TABLE datong_parked REPLICA IDENTITY DEFAULT", "PARKED_IDENTITY"),
         ("ALTER PUBLICATION {name} DROP TABLE members; ALTER TABLE members SET UNLOGGED", "UNLOGGED"),
+        ("CREATE RULE quiet AS ON DELETE TO members DO INSTEAD NOTHING", "RULE"),
+        ("ALTER TABLE members ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY", "ROW_SECURITY"),
         ("ALTER TABLE members OWNER TO CURRENT_USER; GRANT SELECT, INSERT ON members TO {role}", "GRANT_MISSING"),
         ("REVOKE UPDATE ON datong_progress FROM {role}", "GRANT_MISSING"),
         ("ALTER TABLE members DROP CONSTRAINT members_pkey", "KEY_NOT_UNIQUE"),
