@@ -30,8 +30,8 @@ def break_the_line(world, tcp_proxy, seconds):
     proxy = tcp_proxy("127.0.0.1", b.port)
     b.port = proxy.port
     for channel in (a, b):
-        for key in range(KEYS):
-            channel.execute(f"INSERT INTO t VALUES ({key}, 0, '')")
+        channel.create_table(columns="v INT, note TEXT")
+        channel.execute("INSERT INTO t VALUES " + ", ".join(f"({key}, 0, '')" for key in range(KEYS)))
     world.start()
     until = time.monotonic() + seconds
     number = KEYS
@@ -55,19 +55,20 @@ def break_the_line(world, tcp_proxy, seconds):
     return proxy.cuts
 
 
-PAIRS = [("mariadb_db", "postgresql_db"), ("postgresql_db", "mariadb_db"), ("postgresql_db", "mysql_db")]
+PAIRS = [("mariadb_db", "postgresql_db"), ("postgresql_db", "mysql_db")]
+MORE_PAIRS = [*PAIRS, ("postgresql_db", "mariadb_db")]
 
 
 @pytest.mark.parametrize(("source", "target"), PAIRS)
 def test_a_line_that_breaks_anywhere_loses_nothing_and_repeats_nothing(make_world, tcp_proxy, source, target):
-    world = make_world(source, target)
+    world = make_world(source, target, table=False)
     assert break_the_line(world, tcp_proxy, 5) >= 3
     assert world.role("b", "apply")["parked"] == 0
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize(("source", "target"), PAIRS)
+@pytest.mark.parametrize(("source", "target"), MORE_PAIRS)
 def test_a_line_that_breaks_for_minutes_loses_nothing_and_repeats_nothing(make_world, tcp_proxy, source, target):
-    world = make_world(source, target)
+    world = make_world(source, target, table=False)
     assert break_the_line(world, tcp_proxy, 180) >= 60
     assert world.role("b", "apply")["parked"] == 0

@@ -160,26 +160,27 @@ def test_a_store_that_cannot_be_reached_says_where_without_the_password():
 
 
 def test_a_store_on_postgresql_does_not_depend_on_the_defaults_of_its_database(postgresql_db):
-    for name, value in {
+    hostile = {
         "default_transaction_isolation": "'serializable'",
         "default_transaction_read_only": "on",
         "client_encoding": "'LATIN1'",
         "statement_timeout": "'1ms'",
         "standard_conforming_strings": "off",
         "search_path": "kept",  # where the tables are is the operator's to say
-    }.items():
-        postgresql_db.execute(f"ALTER DATABASE {postgresql_db.name} SET {name} = {value}")
+    }
+    # A session of before, which has none of it.
     with postgresql_db.connect() as connection:
-        connection.execute("SET default_transaction_read_only = off")
         connection.execute("CREATE SCHEMA kept")
-    store = Store(postgresql_db.url(), "coffee")
-    store.open()
-    try:
-        store.save_applied("会员\\'", [applied(5, 1)])
-        assert store.applied("会员\\'") == {"a": applied(5, 1)}
-    finally:
-        store.close()
-    found = postgresql_db.execute(
-        "SELECT DISTINCT schemaname FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
-    )
-    assert found == (("kept",),)
+        for name, value in hostile.items():
+            connection.execute(f"ALTER DATABASE {postgresql_db.name} SET {name} = {value}".encode())
+        store = Store(postgresql_db.url(), "coffee")
+        store.open()
+        try:
+            store.save_applied("会员\\'", [applied(5, 1)])
+            assert store.applied("会员\\'") == {"a": applied(5, 1)}
+        finally:
+            store.close()
+        tables = (
+            "SELECT DISTINCT schemaname FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+        )
+        assert connection.execute(tables).fetchall() == [("kept",)]

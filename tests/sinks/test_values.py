@@ -202,6 +202,25 @@ def test_hostile_names_are_only_names(target: Target) -> None:
     lease.apply([delete(table, 1)])
 
 
+def test_null_is_refused_where_the_server_would_make_a_value_of_it(mysql_target: Target) -> None:
+    target = mysql_target
+    target.execute(
+        "CREATE TABLE made (id int PRIMARY KEY, n int NOT NULL AUTO_INCREMENT UNIQUE, at timestamp NOT NULL DEFAULT '2020-01-01')"
+    )
+    table = target.table("made")
+    sink, lease = target.ready()
+    header, _ = lease.begin(4)
+    moment = dt.datetime(2024, 1, 2, tzinfo=dt.UTC)
+    rejections = sink.write_singly([
+        insert(table, 1, id=1, n=None, at=moment),
+        insert(table, 2, id=2, n=2, at=None),
+        insert(table, 3, id=3, n=3, at=moment),
+    ])  # fmt: skip
+    lease.commit(header)
+    assert [(refused.ref, "must not be NULL" in refused.error) for refused in rejections] == [(1, True), (2, True)]
+    assert target.execute("SELECT id, n FROM made") == [(3, 3)]
+
+
 def test_a_row_above_the_packet_limit_is_refused_by_name_and_the_next_one_goes_on(mysql_target: Target) -> None:
     target = mysql_target
     target.execute("CREATE TABLE blobs (id int PRIMARY KEY, b longblob)")
