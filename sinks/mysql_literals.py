@@ -37,8 +37,6 @@ _TEXTS: Final = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", 
 _BINARIES: Final = frozenset(
     {"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "vector", *GEOMETRIES}
 )
-# An AUTO_INCREMENT column makes a number of NULL, a TIMESTAMP (with explicit_defaults_for_timestamp off) the present time.
-_MAKE_OF_NULL: Final = frozenset({"tinyint", "smallint", "mediumint", "int", "integer", "bigint", "timestamp"})
 _PLAIN: Final = re.compile(r"[^'\\\x00-\x1f\x7f\ud800-\udfff]*").fullmatch
 _MOST_TIME_MICROSECONDS: Final = (838 * 3600 + 59 * 60 + 59) * 1_000_000
 
@@ -75,8 +73,13 @@ def literal_encoder(column: Column) -> Encoder:
 
 
 def makes_a_value_of_null(column: Column) -> bool:
-    """Whether the server may put a value of its own into a column instead of NULL."""
-    return not column.nullable and column.type.name in _MAKE_OF_NULL
+    """Whether the server may put a value of its own into a column instead of NULL.
+
+    An AUTO_INCREMENT column takes a number, a TIMESTAMP (with explicit_defaults_for_timestamp off) the present time.
+    """
+    if column.nullable:
+        return False
+    return column.type.name == "timestamp" or (column.type.name in _INTEGERS and column.has_default)
 
 
 def _with_value(column: Column, encode: Encoder) -> Encoder:
