@@ -7,12 +7,13 @@ moves its lines by compare-and-set as its first statements, so the record reache
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
 import msgspec
 
-from sinks.contract import ParkedRow, Progress, TransactionHeader
+from sinks.contract import Fenced, ParkedRow, Progress, ProgressMove, TransactionHeader
 
 PROGRESS_TABLE: Final = "datong_progress"
 PARKED_TABLE: Final = "datong_parked"
@@ -85,6 +86,16 @@ def with_error_text(row: ParkedRow) -> ParkedRow:
     """A row as it was read, whose `error` is what `error_text` wrote."""
     error, *taken = row.error.split("\n")
     return replace(row, error=error, taken=tuple(taken)) if taken else row
+
+
+def in_lock_order(moves: Iterable[ProgressMove]) -> list[ProgressMove]:
+    """First lines come first: they lock the lease line, as taking over does first. The same order, no deadlock."""
+    return sorted(moves, key=lambda move: move.known is not None)
+
+
+def fenced(target: str) -> Fenced:
+    """What a line that did not match says."""
+    return Fenced(f"progress in {target}: a line is not as it was known; another writer, or an older COMMIT")
 
 
 class RecordLine(msgspec.Struct, array_like=True):

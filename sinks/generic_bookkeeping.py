@@ -15,10 +15,11 @@ from sinks.bookkeeping import (
     PROGRESS_COLUMNS,
     PROGRESS_TABLE,
     error_text,
+    fenced,
     with_error_text,
 )
 from sinks.connections import Address
-from sinks.contract import Fenced, ParkedRow, Progress, ProgressMove, SinkError, SinkOptions, TransactionHeader
+from sinks.contract import ParkedRow, Progress, ProgressMove, SinkError, SinkOptions, TransactionHeader
 from sinks.generic_session import GenericSession
 
 _METADATA: Final = sa.MetaData()
@@ -102,9 +103,7 @@ def begin(session: GenericSession, header: TransactionHeader) -> None:
     try:
         moved = [_move(session, header, move) for move in header.moves] or [_touch_lease(session, header)]
         if not all(moved):
-            raise Fenced(
-                f"progress in {header.target}: a line is not as it was known; another writer, or an older COMMIT"
-            )
+            raise fenced(header.target)
     except SinkError:
         rollback(session)
         raise

@@ -24,6 +24,8 @@ _REJECTED: Final = ("SQLITE_CONSTRAINT", "SQLITE_TOOBIG", "SQLITE_MISMATCH", "SQ
 class GenericSession:
     """One open connection in autocommit."""
 
+    void: Final = False  # BEGIN is a statement of its own, which has failed by itself
+
     def __init__(self, address: Address, options: SinkOptions) -> None:
         """Open the file, which must be there: a typing error in a path would make a new, empty database. Raises Transient and Halt."""
         self.address = address

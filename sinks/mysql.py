@@ -27,7 +27,7 @@ from sinks.contract import (
 from sinks.mysql_catalog import read_mysql_table
 from sinks.mysql_literals import quote_name
 from sinks.mysql_people import MySQLPeople
-from sinks.mysql_session import Answer, MySQLSession, Opening, Statement
+from sinks.mysql_session import Answer, MySQLSession, Statement
 from sinks.mysql_statements import (
     DataStatement,
     Dialect,
@@ -38,6 +38,7 @@ from sinks.mysql_statements import (
     update,
 )
 from sinks.mysql_taken_keys import holder
+from sinks.openings import Opening
 from sinks.runs import FIRST_ROWS, MOST_DELETES
 from sinks.server_identity import mysql_identity
 from sinks.table_sink import DUPLICATES, TableSink
@@ -175,12 +176,6 @@ class MySQLSink(TableSink[MySQLSession, TablePlan, DataStatement]):
     ) -> list[Sequence[object] | None]:
         lookups = [holder(plan, write, one, columns) for one in wanted]
         return [answer.rows[0] if answer.rows else None for answer in self._open().run(lookups)]
-
-    def _in_transaction(self) -> MySQLSession:
-        session = super()._in_transaction()
-        if session.void:
-            raise RuntimeError("the transaction did not open: rollback comes first")
-        return session
 
     def _statements(self, plan: TablePlan, group: Sequence[RowWrite], *, single: bool) -> Iterator[DataStatement]:
         return statements(plan, group, self._dialect, single=single)

@@ -16,11 +16,14 @@ from sinks.bookkeeping import (
     PROGRESS_COLUMNS,
     PROGRESS_TABLE,
     error_text,
+    fenced,
+    in_lock_order,
     with_error_text,
 )
 from sinks.contract import Fenced, Halt, ParkedRow, Progress, ProgressMove, Rejected, SinkError, TransactionHeader
 from sinks.mysql_literals import quote_name, text_literal
-from sinks.mysql_session import Answer, MySQLSession, Opening, Statement
+from sinks.mysql_session import Answer, MySQLSession, Statement
+from sinks.openings import Opening
 
 _PROGRESS: Final = quote_name(PROGRESS_TABLE)
 _PARKED: Final = quote_name(PARKED_TABLE)
@@ -93,9 +96,7 @@ def begin(session: MySQLSession, header: TransactionHeader, comment: str) -> Non
 
     That then raises Fenced where a line does not match; what came after it in the packet is rolled back with it.
     """
-    # First lines lock the lease line, as take_over does first: the same order, no deadlock.
-    moves = sorted(header.moves, key=lambda move: move.known is not None)
-    sqls = [_move(header, move) for move in moves] or [_touch_lease(header)]
+    sqls = [_move(header, move) for move in in_lock_order(header.moves)] or [_touch_lease(header)]
     verb, rest = sqls[0].split(" ", 1)
     sqls[0] = f"{verb} {comment}{rest}"
 
@@ -105,9 +106,7 @@ def begin(session: MySQLSession, header: TransactionHeader, comment: str) -> Non
                 raise Fenced(f"progress in {header.target}: a line is there that was not known") from None
             raise error
         if any(answer.affected != 1 for answer in answers[-len(sqls) :]):
-            raise Fenced(
-                f"progress in {header.target}: a line is not as it was known; another writer, or an older COMMIT"
-            )
+            raise fenced(header.target)
 
     session.open_with(Opening(tuple([Statement(sql, "moving progress") for sql in sqls]), check))
 

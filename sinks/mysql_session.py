@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import struct
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +19,7 @@ from pymysql.constants import COMMAND, SERVER_STATUS
 from sinks.classification import mysql_error
 from sinks.connections import Address, connect_mysql
 from sinks.contract import Rejected, SinkError, SinkOptions, Transient
+from sinks.openings import Opening, OpeningSession, tell
 
 READ_TIMEOUT_SECONDS: Final = 60.0
 _HARMLESS_NOTES: Final = frozenset({1287, 1681, 3719, 1003})  # deprecations
@@ -52,30 +52,16 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     generated: int = 0
 
 
-def _unchecked(_answers: Sequence[Answer], error: SinkError | None) -> None:
-    if error is not None:
-        raise error
+class MySQLSession(OpeningSession[Statement, Answer]):
+    """One open connection. A connection on which anything but a plain server error happened is closed at once.
 
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """The first statements of a transaction, after START TRANSACTION. `check` gets their answers, and the error that ended
-    them; it raises what is to be told.
+    START TRANSACTION, or what stands for it, goes in front of every opening.
     """
-
-    statements: tuple[Statement, ...]
-    check: Callable[[Sequence[Answer], SinkError | None], None] = _unchecked
-
-
-class MySQLSession:
-    """One open connection. A connection on which anything but a plain server error happened is closed at once."""
 
     def __init__(self, address: Address, options: SinkOptions) -> None:
         """Connect and pin what a server's defaults could change. Raises Transient and Halt."""
+        super().__init__()
         self.address = address
-        self.void = False  # a transaction did not open: nothing may be written until it is rolled back
-        self._opening: Opening | None = None  # goes in front of what is sent next
-        self._opened: Opening | None = None  # was sent, and its answers were not read yet
         self._chained = False  # COMMIT has begun the next transaction, in which nothing has happened yet
         self._unread = False
         self._status = 0  # the flags of the last answer
@@ -108,22 +94,9 @@ class MySQLSession:
         return answer
 
     def run(self, statements: Sequence[Statement], *, single: bool = False) -> Iterator[Answer]:
-        """Send the statements in one packet and answer one by one.
-
-        Raises at the first that fails; those after it have not run. The iterator must be read to its end.
-        """
+        """Send the statements in one packet and answer one by one; the iterator must be read to its end."""
         self.send(statements)
         yield from self.receive(statements, single=single)
-
-    def open_with(self, opening: Opening) -> None:
-        """Have statements go in front of those that are sent next, in the same packet: a round trip less for every transaction."""
-        self._opening, self.void = opening, False
-
-    def flush(self) -> None:
-        """Send an opening that nothing has followed, and check it."""
-        if self._opening is not None:
-            self.send(())
-            list(self.receive(()))
 
     def send(self, statements: Sequence[Statement]) -> None:
         """Send statements in one packet; `receive` must be called for them before anything else is sent."""
@@ -135,7 +108,7 @@ class MySQLSession:
             before = self._before()
         if before:
             opened, self._opening = self._opening, None
-            self._opened = Opening(before, opened.check if opened is not None else _unchecked)
+            self._opened = Opening(before, opened.check if opened is not None else tell)
         self._chained = False
         everything = (*before, *statements)
         self._send(";".join([statement.sql for statement in everything]), everything[0].where)
@@ -163,7 +136,7 @@ class MySQLSession:
                 raise Transient(f"{statement.where}: the server answered another number of statements than it got")
 
     def _receive_opening(self, *, followed: bool) -> None:
-        """Read and check the opening's answers. A transaction that did not open as it should is rolled back at once."""
+        """Read and check the opening's answers."""
         opening, self._opened = self._opened, None
         assert opening is not None
         answers: list[Answer] = []
@@ -176,15 +149,9 @@ class MySQLSession:
                     raise Transient(f"{statement.where}: the server answered another number of statements than it got")
         except SinkError as failed:
             error = failed
-        try:
-            opening.check(answers, error)
-        except SinkError:
-            self.roll_back()
-            self.void = True
-            raise
+        self._check_opening(opening, answers, error)
 
     def roll_back(self) -> None:
-        """Roll back whole, whatever is under way; a session that cannot say that it did is closed, which rolls back as well."""
         self._opening = self._opened = None
         self.void = self._chained = False
         try:

@@ -140,12 +140,6 @@ class PostgreSQLSink(TableSink[PostgreSQLSession, TablePlan, DataQuery]):
         if late:
             self._in_transaction().run_one(Query("SET CONSTRAINTS ALL IMMEDIATE", "checking constraints"))
 
-    def _in_transaction(self) -> PostgreSQLSession:
-        session = super()._in_transaction()
-        if session.void:
-            raise RuntimeError("the transaction did not open: rollback comes first")
-        return session
-
     def _attempt(self, writes: Sequence[RowWrite]) -> None:
         session = self._in_transaction()
         session.run_one(Query("SAVEPOINT datong_row", "setting a savepoint"))

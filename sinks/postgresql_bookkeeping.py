@@ -15,11 +15,14 @@ from sinks.bookkeeping import (
     PROGRESS_COLUMNS,
     PROGRESS_TABLE,
     error_text,
+    fenced,
+    in_lock_order,
     record_text,
     with_error_text,
 )
-from sinks.contract import Fenced, Halt, ParkedRow, Progress, ProgressMove, SinkError, TransactionHeader
-from sinks.postgresql_session import Answer, Opening, PostgreSQLSession, Query
+from sinks.contract import Halt, ParkedRow, Progress, ProgressMove, SinkError, TransactionHeader
+from sinks.openings import Opening
+from sinks.postgresql_session import Answer, PostgreSQLSession, Query
 
 _PROGRESS: Final = f"public.{PROGRESS_TABLE}"
 _PARKED: Final = f"public.{PARKED_TABLE}"
@@ -123,17 +126,13 @@ def begin(
         queries = [Query(message, where, (record_text(header),))]
     else:
         where = "moving progress"
-        # First lines lock the lease line, as take_over does first: the same order, no deadlock.
-        moves = sorted(header.moves, key=lambda move: move.known is not None)
-        queries = [_move(header, move) for move in moves] or [_touch_lease(header)]
+        queries = [_move(header, move) for move in in_lock_order(header.moves)] or [_touch_lease(header)]
 
     def check(answers: Sequence[Answer], error: SinkError | None) -> None:
         if error is not None:
             raise error
         if not all(answer.affected for answer in answers[1:]):
-            raise Fenced(
-                f"progress in {header.target}: a line is not as it was known; another writer, or an older COMMIT"
-            )
+            raise fenced(header.target)
         opened(answers[1].number)
 
     session.open_with(Opening((Query("BEGIN", where), *queries), check))

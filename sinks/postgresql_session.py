@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from psycopg.pq.abc import PGconn, PGresult
 from sinks.classification import postgresql_error
 from sinks.connections import Address, connect_postgresql
 from sinks.contract import Halt, Rejected, SinkError, SinkOptions, Transient
+from sinks.openings import OpeningSession
 
 READ_TIMEOUT_SECONDS: Final = 60.0
 # After these at COMMIT the server has rolled back for certain.
@@ -76,26 +77,16 @@ class _Sent:
     prepares: bool = False  # this result is of preparing it, not of running it
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """The statements that begin a transaction. `check` gets their answers, and the error that ended them; it raises what is to be told."""
-
-    queries: tuple[Query, ...]
-    check: Callable[[Sequence[Answer], SinkError | None], None]
-
-
-class PostgreSQLSession:
+class PostgreSQLSession(OpeningSession[Query, Answer]):
     """One open connection in autocommit; transactions are explicit statements."""
 
     def __init__(self, address: Address, options: SinkOptions) -> None:
         """Connect and pin what a server's defaults could change. Raises Transient and Halt."""
+        super().__init__()
         self.address = address
         self._names: dict[str, bytes] = {}  # of statements that the server has prepared
         self._prepared = 0  # ever
         self._sent: list[_Sent] = []  # whose results were not read yet
-        self.void = False  # a transaction did not open: nothing may be written until it is rolled back
-        self._opening: Opening | None = None  # goes in front of what is sent next
-        self._opened: Opening | None = None  # was sent, and its answers were not read yet
         try:
             self._connection = connect_postgresql(address, read_timeout=READ_TIMEOUT_SECONDS)
         except psycopg.Error as error:
@@ -123,16 +114,6 @@ class PostgreSQLSession:
     def ask(self, sql: str, *parameters: object) -> Sequence[Sequence[Any]]:
         """Run one statement outside the hot path and answer its rows."""
         return self.run_one(Query(sql, "asking the server", parameters)).rows
-
-    def open_with(self, opening: Opening) -> None:
-        """Have statements go in front of those that are sent next: a round trip less for every transaction."""
-        self._opening, self.void = opening, False
-
-    def flush(self) -> None:
-        """Send an opening that nothing has followed, and check it."""
-        if self._opening is not None:
-            self.send(())
-            self.receive()
 
     def run_one(self, query: Query, *, single: bool = False) -> Answer:
         self._require_nothing_sent()
@@ -180,7 +161,7 @@ class PostgreSQLSession:
         """
         self._require_nothing_sent()
         self._opened, self._opening = self._opening, None
-        everything = (*self._opened.queries, *queries) if self._opened is not None else queries
+        everything = (*self._opened.statements, *queries) if self._opened is not None else queries
         connection = self._connection
         with self._sorted(everything[0], single=False):
             if connection.closed:
@@ -232,23 +213,13 @@ class PostgreSQLSession:
         if refused is not None:
             error = postgresql_error(refused[0], refused[1].where, single=single, mend=refused[1].mend)
         if opening is not None:
-            opened, answers = answers[: len(opening.queries)], answers[len(opening.queries) :]
-            self._check_opening(opening, opened, error if len(opened) < len(opening.queries) else None)
+            opened, answers = answers[: len(opening.statements)], answers[len(opening.statements) :]
+            self._check_opening(opening, opened, error if len(opened) < len(opening.statements) else None)
         if error is not None:
             raise error
         return answers
 
-    def _check_opening(self, opening: Opening, answers: Sequence[Answer], error: SinkError | None) -> None:
-        """A transaction that did not open as it should is rolled back at once, with what was sent along."""
-        try:
-            opening.check(answers, error)
-        except SinkError:
-            self.roll_back()
-            self.void = True
-            raise
-
     def roll_back(self) -> None:
-        """Roll back whole, whatever is under way; a session that cannot say that it did is closed, which rolls back as well."""
         self._opening = self._opened = None
         self.void = False
         try:

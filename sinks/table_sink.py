@@ -40,6 +40,8 @@ _MET_OTHERS: Final = DUPLICATES | {"1242"}
 class Session(Protocol):
     @property
     def closed(self) -> bool: ...
+    @property
+    def void(self) -> bool: ...
 
     def close(self) -> None: ...
 
@@ -311,7 +313,10 @@ class TableSink(ABC, Generic[S, P, M]):
     def _in_transaction(self) -> S:
         if self._header is None:
             raise RuntimeError("no transaction: begin comes first")
-        return self._open()
+        session = self._open()
+        if session.void:
+            raise RuntimeError("the transaction did not open: rollback comes first")
+        return session
 
     def _in_transaction_with_tables(self) -> tuple[S, TransactionHeader]:
         if not self._has_tables:
