@@ -1,9 +1,10 @@
 """Writing batches into a database: our sink beside what one would do without it, new and existing rows, updates, deletes.
 
-For each server, batch size and way to write: a small table; more rows are inserted, inserted again with other values, updated in three
-columns and deleted, in transactions of one batch. What a running service does once is done before the clock runs: connecting, reading
-catalogs, preparing statements, and making the rows. What was written is compared afterwards.
-The ways take turns in rounds, each round in another order, so that what else the machine does meets all of them.
+For each server, batch size and way to write: a table of 50,000 rows; more rows are inserted, inserted again with other values, updated
+in three columns and deleted, in transactions of one batch. What a running service does once is done before the clock runs: connecting,
+reading catalogs, preparing statements, and making the rows. What was written is compared afterwards.
+The ways take turns batch by batch, each in a database of its own on one server, so that what else the machine does meets all of them;
+the median batch counts. `of_fastest` is ours divided by the fastest of the others.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from __future__ import annotations
 import argparse
 import gc
 import statistics
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from bench.harness import servers
-from bench.harness.meter import Meter
+from bench.harness.meter import cpu_seconds
 from bench.harness.report import Options, Report, Result
 from bench.harness.servers import DATABASE, ENGINES, Database, Engine
 from bench.harness.workload import COLUMNS, TABLE, create_table, fill_below, row
@@ -28,14 +30,16 @@ from cdc.demo.servers import MySQL, PostgreSQL, ServerMissing
 from sinks.connections import Address
 
 SIZES: Final = (100, 1000, 5000)
-ROUNDS: Final = 3
-BASE_ROWS: Final = 2000  # that are in the table before
+BASE_ROWS: Final = 50_000  # that are in the table before
+FEWEST_BATCHES: Final = 12  # of which a median says something
 # Before the clock runs, so many small batches of each step: servers and drivers prepare what comes often.
 WARM_ROWS: Final = 20
 WARM_BATCHES: Final = 12
-# Tens of times slower than the others: a tenth of the rows, in one round.
+# Tens of times slower than the others: a tenth of the rows, after the others.
 SLOW: Final = frozenset({"pymysql-executemany", "sqlalchemy-core"})
-STEPS: Final[tuple[tuple[str, Op, int], ...]] = (
+OURS: Final = "datong"
+Step: TypeAlias = tuple[str, Op, int]  # its name, what is written, the rows' revision
+STEPS: Final[tuple[Step, ...]] = (
     ("new", "insert", 0), ("existing", "insert", 1), ("update", "update", 2), ("delete", "delete", 0),
 )  # fmt: skip
 
@@ -44,7 +48,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--servers", nargs="+", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES), help="rows in a transaction")
     parser.add_argument("--subjects", nargs="+", metavar="NAME", help="only these")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="the median of so many counts")
     parser.add_argument(
         "--progress", action="store_true", help="the others move a line of progress in every transaction too"
     )
@@ -61,49 +64,69 @@ def run(report: Report, options: Options) -> None:
                 for size in options.extra.get("sizes", SIZES):
                     _size(report, options, server, size)
         except ServerMissing as missing:
-            report.add(Result(engine, "", "datong", skipped=str(missing)))
+            report.add(Result(engine, "", OURS, skipped=str(missing)))
 
 
 def ways(engine: Engine, chosen: Sequence[str] | None) -> dict[str, Make]:
     """The subjects by name."""
     others = on_postgresql.WRITERS if engine == "postgresql" else on_mysql.WRITERS
-    return {name: make for name, make in {"datong": Ours, **others}.items() if not chosen or name in chosen}
+    return {name: make for name, make in {OURS: Ours, **others}.items() if not chosen or name in chosen}
 
 
 def _size(report: Report, options: Options, server: Database, size: int) -> None:
-    engine = servers.engine_of(server)
-    total = options.size(40_000, 10_000, size)
-    progress = bool(options.extra.get("progress"))
-    address = Address(engine, server.host, server.port, server.admin_user, DATABASE, server.password)
-    subjects = ways(engine, options.extra.get("subjects"))
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    failed: dict[str, str] = {}
-    turns = int(options.extra.get("rounds", ROUNDS))
-    for number in range(turns):
-        for name in _turns(list(subjects), number, turns):
-            make = subjects[name]
-            slow = name in SLOW
-            if name in failed or (slow and number):
-                continue
-            try:
-                batches = Batches(size, max(size, total // 10 // size * size) if slow else total)
-                for step, numbers in _round(
-                    server, partial(make, address, progress=progress), batches, warm_large=not slow
-                ):
-                    found.setdefault((step, name), []).append(numbers)
-            except Exception as error:  # noqa: BLE001 - told in the report, which then says that it failed
-                failed[name] = f"{type(error).__name__}: {error}"
-    for (step, name), rounds in sorted(found.items(), key=lambda item: list(subjects).index(item[0][1])):
-        if name not in failed:
-            report.add(Result(engine, f"{step}{size}", name, _numbers(rounds)))
-    for name, why in failed.items():
-        report.add(Result(engine, f"all{size}", name, failed=why))
+    total = max(options.size(200_000, 40_000, size), FEWEST_BATCHES * size)
+    subjects = ways(servers.engine_of(server), options.extra.get("subjects"))
+    lanes = [
+        _Lane(name, server, make, f"{DATABASE}_{number}", progress=bool(options.extra.get("progress")))
+        for number, (name, make) in enumerate(subjects.items())
+    ]
+    fast, slow = [lane for lane in lanes if lane.name not in SLOW], [lane for lane in lanes if lane.name in SLOW]
+    try:
+        for side_by_side, rows in ((fast, total), (slow, max(size, total // 10 // size * size))):
+            for lane in side_by_side:
+                lane.open(options.size(BASE_ROWS, BASE_ROWS), size if lane.name not in SLOW else 0)
+            for step in STEPS:
+                _in_turn([lane for lane in side_by_side if not lane.failed], step, Batches(size, rows))
+    finally:
+        for lane in lanes:
+            lane.close()
+    for result in _results(servers.engine_of(server), size, lanes):
+        report.add(result)
 
 
-def _turns(names: list[str], number: int, rounds: int) -> list[str]:
-    """Another order in every round: each way has its turn early and late, and after others."""
-    place = number * len(names) // rounds
-    return [*names[place:], *names[:place]]
+def _in_turn(lanes: Sequence[_Lane], step: Step, batches: Batches) -> None:
+    """One step of every way: each batch by all of them before the next, in another order every time."""
+    name, op, revision = step
+    for number, batch in enumerate(batches.of(op, revision)):
+        place = number % len(lanes) if lanes else 0
+        for lane in (*lanes[place:], *lanes[:place]):
+            lane.write(name, op, batch)
+    for lane in lanes:
+        lane.compare(op, revision, batches.total)
+
+
+def _results(engine: Engine, size: int, lanes: Sequence[_Lane]) -> Iterator[Result]:
+    for name, _, _ in STEPS:
+        for lane in lanes:
+            if not lane.failed:
+                yield Result(engine, f"{name}{size}", lane.name, _numbers(name, lane, lanes, size))
+    for lane in lanes:
+        if lane.failed:
+            yield Result(engine, f"all{size}", lane.name, failed=lane.failed)
+
+
+def _numbers(step: str, lane: _Lane, lanes: Sequence[_Lane], size: int) -> dict[str, float]:
+    """Of the median batch: neither the luckiest nor the one in which the machine did something else."""
+    took = lane.took[step]
+    numbers = {
+        "rows_per_second": size / statistics.median(seconds for seconds, _ in took),
+        "cpu_us_per_row": statistics.median(cpu for _, cpu in took) * 1e6 / size,
+    }
+    others = [size / statistics.median(seconds for seconds, _ in other.took[step])
+              for other in lanes if other.name != OURS and not other.failed]  # fmt: skip
+    if lane.name == OURS and others:
+        numbers["of_fastest"] = numbers["rows_per_second"] / max(others)
+    return numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,54 +136,87 @@ class Batches:
     size: int
     total: int
 
-    def of(self, op: Op, revision: int) -> list[list[Any]]:
-        return [batch_of(op, first, self.size, revision) for first in range(1, self.total + 1, self.size)]
+    def of(self, op: Op, revision: int) -> Iterator[list[Any]]:
+        return (batch_of(op, first, self.size, revision) for first in range(1, self.total + 1, self.size))
 
 
-def _round(
-    server: Database, opened: Callable[[], Writer], batches: Batches, *, warm_large: bool = False
-) -> list[tuple[str, dict[str, Any]]]:
-    """One way through all steps, on a table that holds none of their rows."""
-    servers.empty(server)
-    create_table(server)
-    fill_below(server, BASE_ROWS)
-    writer = opened()
-    try:
-        _warm(writer, batches.size if warm_large else 0)
-        measured = []
-        for step, op, revision in STEPS:
-            made = [writer.prepared(op, batch) for batch in batches.of(op, revision)]
-            measured.append((step, _timed(writer, op, made, batches.total)))
-            if differs(partial(_ask, server), op, revision, batches.total):
-                raise AssertionError(f"{op}: the table does not hold what was written")
-        return measured
-    finally:
-        writer.close()
+class _Lane:
+    """One way to write, in a database of its own; what went wrong in it is told, and the others go on."""
+
+    def __init__(self, name: str, server: Database, make: Make, database: str, *, progress: bool) -> None:
+        self.name = name
+        self.failed = ""
+        self.took: dict[str, list[tuple[float, float]]] = {}  # by step: seconds and CPU seconds of each batch
+        self._server, self._make, self._database, self._progress = server, make, database, progress
+        self._writer: Writer | None = None
+
+    def open(self, base: int, large: int) -> None:
+        """Connected and warm, with `base` rows in the table; `large`: the rows of a batch, where one is written first."""
+        with self._noted():
+            servers.empty(self._server, self._database)
+            create_table(self._server, database=self._database)
+            fill_below(self._server, base, database=self._database)
+            it = self._server
+            address = Address(servers.engine_of(it), it.host, it.port, it.admin_user, self._database, it.password)
+            self._writer = self._make(address, progress=self._progress)
+            _warm(self._writer, large)
+
+    def write(self, step: str, op: Op, batch: Sequence[Any]) -> None:
+        """One transaction. The clock is around the writing alone; the cycle collector rests, as it nearly does in a service
+        (`cdc.child.collect_seldom`).
+        """
+        if self._writer is None:
+            return
+        with self._noted():
+            made = self._writer.prepared(op, batch)
+            gc.collect(0)
+            gc.disable()
+            try:
+                cpu, began = cpu_seconds(), time.monotonic()
+                self._writer.write(op, made)
+                self.took.setdefault(step, []).append((time.monotonic() - began, cpu_seconds() - cpu))
+            finally:
+                gc.enable()
+
+    def compare(self, op: Op, revision: int, total: int) -> None:
+        if not self.failed and differs(self._ask, op, revision, total):
+            self._fail(f"{op}: the table does not hold what was written")
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - told in the report, which then says that it failed
+            self._fail(f"{type(error).__name__}: {error}")
+
+    def _fail(self, why: str) -> None:
+        self.failed = self.failed or why
+        self.close()
+
+    def _ask(self, statement: str) -> tuple[Any, ...] | None:
+        if isinstance(self._server, PostgreSQL):
+            with self._server.connect(self._database) as session:
+                return session.execute(statement.encode()).fetchone()
+        with self._server.connect(self._database) as connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchone()
 
 
 def _warm(writer: Writer, large: int) -> None:
     """Every step, with rows that are gone again when the clock runs; `large`: the rows of one more batch."""
+    below = -BASE_ROWS - WARM_BATCHES * WARM_ROWS
     for _, op, revision in STEPS:
         if large:
-            batch = batch_of(op, -BASE_ROWS - WARM_BATCHES * WARM_ROWS - large, large, revision)
+            batch = batch_of(op, below - large, large, revision)
             writer.write(op, writer.prepared(op, batch))
         for number in range(WARM_BATCHES):
-            batch = batch_of(op, -BASE_ROWS - (number + 1) * WARM_ROWS, WARM_ROWS, revision)
+            batch = batch_of(op, below + number * WARM_ROWS, WARM_ROWS, revision)
             writer.write(op, writer.prepared(op, batch))
-
-
-def _timed(writer: Writer, op: Op, made: list[Any], rows: int) -> dict[str, Any]:
-    """The clock around the writing alone. The cycle collector rests, as it nearly does in a service (`cdc.child.collect_seldom`)."""
-    meter = Meter()
-    gc.collect()
-    gc.disable()
-    try:
-        meter.start()
-        for batch in made:
-            writer.write(op, batch)
-        return meter.stop(rows)
-    finally:
-        gc.enable()
 
 
 def differs(ask: Callable[[str], tuple[Any, ...] | None], op: Op, revision: int, total: int) -> bool:
@@ -177,23 +233,6 @@ def differs(ask: Callable[[str], tuple[Any, ...] | None], op: Op, revision: int,
         before = dict(zip(COLUMNS, row(ident, revision - 1), strict=True))
         expected = tuple((before | {name: changed[name] for name in CHANGED}).values())
     return counted != (0 if op == "delete" else total,) or found != expected
-
-
-def _ask(server: Database, statement: str) -> tuple[Any, ...] | None:
-    if isinstance(server, PostgreSQL):
-        with server.connect(DATABASE) as session:
-            return session.execute(statement.encode()).fetchone()
-    with server.connect(DATABASE) as connection, connection.cursor() as cursor:
-        cursor.execute(statement)
-        return cursor.fetchone()
-
-
-def _numbers(rounds: list[dict[str, Any]]) -> dict[str, float]:
-    """The median round: neither the luckiest nor the one in which the machine did something else."""
-    return {
-        "rows_per_second": statistics.median(one["rows"] / one["seconds"] for one in rounds),
-        "cpu_us_per_row": statistics.median(one["cpu_seconds"] * 1e6 / one["rows"] for one in rounds),
-    }
 
 
 def _allow_local_files(server: MySQL) -> None:

@@ -52,21 +52,21 @@ def version(server: Database | Redis) -> str:
         return str(cursor.fetchone()[0])  # type: ignore[index]
 
 
-def empty(server: Database) -> None:
-    """An empty database `bench`; on MySQL and MariaDB an empty binary log too, on PostgreSQL no slot."""
+def empty(server: Database, name: str = DATABASE) -> None:
+    """An empty database; on MySQL and MariaDB an empty binary log too, on PostgreSQL no slot."""
     if isinstance(server, PostgreSQL):
         with server.connect() as session:
             session.execute(
                 "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active_pid IS NOT NULL"
             )
             session.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
-            session.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
-            session.execute(f"CREATE DATABASE {DATABASE}")
+            session.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            session.execute(f"CREATE DATABASE {name}")
         return
     with server.connect() as connection, connection.cursor() as cursor:
-        cursor.execute(f"DROP DATABASE IF EXISTS {DATABASE}")
+        cursor.execute(f"DROP DATABASE IF EXISTS {name}")
         cursor.execute("RESET BINARY LOGS AND GTIDS" if isinstance(server, MySQL) else "RESET MASTER")
-        cursor.execute(f"CREATE DATABASE {DATABASE}")
+        cursor.execute(f"CREATE DATABASE {name}")
 
 
 def forget(redis: Redis) -> None:

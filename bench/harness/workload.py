@@ -94,15 +94,15 @@ def row(ident: int, revision: int = 0) -> Row:
     )
 
 
-def create_table(server: Database, name: str = TABLE) -> None:
-    """The table, empty, in the database `bench`."""
+def create_table(server: Database, name: str = TABLE, database: str = DATABASE) -> None:
+    """The table, empty."""
     statement = table_statement(engine_of(server), name)
     if isinstance(server, PostgreSQL):
-        with server.connect(DATABASE) as session:
+        with server.connect(database) as session:
             session.execute(statement.encode())
             session.execute(f"ALTER TABLE {name} REPLICA IDENTITY FULL".encode())
         return
-    with server.connect(DATABASE) as connection, connection.cursor() as cursor:
+    with server.connect(database) as connection, connection.cursor() as cursor:
         cursor.execute(statement)
 
 
@@ -123,14 +123,14 @@ def fill_base(server: Database, workload: Workload, name: str = TABLE) -> None:
         _send(server, [*before, *transactions(insert, engine_of(server), name)])
 
 
-def fill_below(server: Database, rows: int, name: str = TABLE) -> None:
+def fill_below(server: Database, rows: int, name: str = TABLE, database: str = DATABASE) -> None:
     """Rows with ids from -`rows` to -1, and the planner's statistics of them: nothing is planned for an empty table."""
     values = [
         ", ".join(_literals(row(ident)) for ident in range(first, min(first + 500, 0)))
         for first in range(-rows, 0, 500)
     ]
     analyze = f"ANALYZE {name}" if isinstance(server, PostgreSQL) else f"ANALYZE TABLE {name}"
-    _send(server, [*(f"INSERT INTO {name} VALUES {some}" for some in values), analyze])
+    _send(server, [*(f"INSERT INTO {name} VALUES {some}" for some in values), analyze], database)
 
 
 def load(server: Database, workload: Workload, name: str = TABLE) -> None:
@@ -161,10 +161,10 @@ def _literals(values: Row) -> str:
     return "(" + ", ".join(str(v) if isinstance(v, int | Decimal) else f"'{v}'" for v in values) + ")"
 
 
-def _send(server: Database, statements: Iterator[str] | list[str]) -> None:
+def _send(server: Database, statements: Iterator[str] | list[str], database: str = DATABASE) -> None:
     """Many transactions per round trip: the server is to write a log, not to be measured."""
     if isinstance(server, PostgreSQL):
-        with server.connect(DATABASE) as session:
+        with server.connect(database) as session:
             for chunk in _chunks(statements):
                 session.pgconn.exec_(chunk.encode())  # the simple protocol takes several transactions in one string
                 session.execute("SELECT 1")  # raises where the chunk left the session in an error
@@ -173,7 +173,7 @@ def _send(server: Database, statements: Iterator[str] | list[str]) -> None:
     from pymysql.constants import CLIENT
 
     connection = pymysql.connect(
-        host=server.host, port=server.port, user=server.admin_user, password=server.password, database=DATABASE,
+        host=server.host, port=server.port, user=server.admin_user, password=server.password, database=database,
         charset="utf8mb4", autocommit=True, client_flag=CLIENT.MULTI_STATEMENTS,
     )  # fmt: skip
     with connection, connection.cursor() as cursor:

@@ -18,7 +18,7 @@ def test_a_quick_run_measures_every_way_in_every_step(tmp_path: Path) -> None:
     tmp_path.chmod(0o711)
     done = subprocess.run(
         [sys.executable, "-m", "bench", "write", "--quick", "--json", "--rows", "0.02", "--servers", "mariadb", "postgresql",
-         "--sizes", "100", "--rounds", "1", "--progress", "--folder", str(tmp_path)],
+         "--sizes", "100", "--progress", "--folder", str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -31,11 +31,16 @@ def test_a_quick_run_measures_every_way_in_every_step(tmp_path: Path) -> None:
     expected = {(server, step, way) for server in others for step in steps for way in {"datong"} | others[server]}
     assert {(result["server"], result["workload"], result["subject"]) for result in results} == expected
     assert all(result["rows_per_second"] > 0 and result["cpu_us_per_row"] > 0 for result in results)
+    for result in results:
+        peers = [one for one in results if (one["server"], one["workload"]) == (result["server"], result["workload"])]
+        fastest = max(one["rows_per_second"] for one in peers if one["subject"] != "datong")
+        expects = result["rows_per_second"] / fastest if result["subject"] == "datong" else None
+        assert result.get("of_fastest") == (expects and pytest.approx(expects))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_batches_hold_every_row_once() -> None:
-    made = Batches(10, 40).of("insert", 3)
+    made = list(Batches(10, 40).of("insert", 3))
     assert [len(batch) for batch in made] == [10] * 4
     assert [one for batch in made for one in batch] == [row(ident, 3) for ident in range(1, 41)]
     assert batch_of("delete", 1, 2, 0) == [(1,), (2,)]
