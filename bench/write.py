@@ -3,7 +3,7 @@
 For each server, batch size and way to write: a table of 50,000 rows; more rows are inserted, inserted again with other values, updated
 in three columns and deleted, in transactions of one batch. What a running service does once is done before the clock runs: connecting,
 reading catalogs, preparing statements, and making the rows. What was written is compared afterwards.
-The ways take turns batch by batch, each in a database of its own on one server, so that what else the machine does meets all of them;
+The ways take turns of a few batches, each in a database of its own on one server, so that what else the machine does meets all of them;
 the median batch counts. `of_fastest` is ours divided by the fastest of the others.
 """
 
@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
+import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +34,7 @@ from sinks.connections import Address
 SIZES: Final = (100, 1000, 5000)
 BASE_ROWS: Final = 50_000  # that are in the table before
 FEWEST_BATCHES: Final = 12  # of which a median says something
+ROWS_A_TURN: Final = 3000  # that one way writes before another one does
 # Before the clock runs, so many small batches of each step: servers and drivers prepare what comes often.
 WARM_ROWS: Final = 20
 WARM_BATCHES: Final = 12
@@ -95,12 +98,14 @@ def _size(report: Report, options: Options, server: Database, size: int) -> None
 
 
 def _in_turn(lanes: Sequence[_Lane], step: Step, batches: Batches) -> None:
-    """One step of every way: each batch by all of them before the next, in another order every time."""
+    """One step of every way: some batches in a row by each, as a writer that is busy has them, then the next by each."""
     name, op, revision = step
-    for number, batch in enumerate(batches.of(op, revision)):
-        place = number % len(lanes) if lanes else 0
-        for lane in (*lanes[place:], *lanes[:place]):
-            lane.write(name, op, batch)
+    order, dice = list(lanes), random.Random(0)  # the same order in every run
+    following = batches.of(op, revision)
+    while some := list(itertools.islice(following, max(1, ROWS_A_TURN // batches.size))):
+        dice.shuffle(order)
+        for lane in order:
+            lane.write(name, op, some)
     for lane in lanes:
         lane.compare(op, revision, batches.total)
 
@@ -161,22 +166,18 @@ class _Lane:
             self._writer = self._make(address, progress=self._progress)
             _warm(self._writer, large)
 
-    def write(self, step: str, op: Op, batch: Sequence[Any]) -> None:
-        """One transaction. The clock is around the writing alone; the cycle collector rests, as it nearly does in a service
+    def write(self, step: str, op: Op, batches: Sequence[Sequence[Any]]) -> None:
+        """Each batch a transaction. The clock is around the writing alone; the cycle collector rests, as it nearly does in a service
         (`cdc.child.collect_seldom`).
         """
         if self._writer is None:
             return
-        with self._noted():
-            made = self._writer.prepared(op, batch)
-            gc.collect(0)
-            gc.disable()
-            try:
+        took = self.took.setdefault(step, [])
+        with self._noted(), _no_collection():
+            for made in [self._writer.prepared(op, batch) for batch in batches]:
                 cpu, began = cpu_seconds(), time.monotonic()
                 self._writer.write(op, made)
-                self.took.setdefault(step, []).append((time.monotonic() - began, cpu_seconds() - cpu))
-            finally:
-                gc.enable()
+                took.append((time.monotonic() - began, cpu_seconds() - cpu))
 
     def compare(self, op: Op, revision: int, total: int) -> None:
         if not self.failed and differs(self._ask, op, revision, total):
@@ -205,6 +206,16 @@ class _Lane:
         with self._server.connect(self._database) as connection, connection.cursor() as cursor:
             cursor.execute(statement)
             return cursor.fetchone()
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    gc.collect(0)
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _warm(writer: Writer, large: int) -> None:
