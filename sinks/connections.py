@@ -31,11 +31,15 @@ _MYSQL_COMMON: Final = {
     "unique_checks": "1",
     "completion_type": "'NO_CHAIN'",
 }
-_MYSQL: Final = {"transaction_isolation": "'READ-COMMITTED'", "transaction_read_only": "0", "max_execution_time": "0"}
+# Of a long list of keys the server is to look up each one, and not to read the whole table.
+_MYSQL: Final = {
+    "transaction_isolation": "'READ-COMMITTED'", "transaction_read_only": "0", "max_execution_time": "0",
+    "range_optimizer_max_mem_size": "0",
+}  # fmt: skip
 # MariaDB 10.11 does not know transaction_isolation as a variable. Between two batches we are in a transaction that holds nothing.
 _MARIADB: Final = {
     "tx_isolation": "'READ-COMMITTED'", "tx_read_only": "0", "max_statement_time": "0", "idle_transaction_timeout": "0",
-    "max_error_count": "64",
+    "max_error_count": "64", "in_predicate_conversion_threshold": "0",
     "idle_write_transaction_timeout": "0", "idle_readonly_transaction_timeout": "0", "system_versioning_asof": "DEFAULT",
 }  # fmt: skip
 

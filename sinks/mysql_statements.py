@@ -23,7 +23,7 @@ from transforms.values import ChannelValue, RefusedValueError
 
 StatementKind: TypeAlias = Literal["upsert", "insert", "update", "delete"]
 
-MOST_KEYS: Final = 500  # below MariaDB's in_predicate_conversion_threshold
+MOST_KEYS: Final = 2500  # in one list; what a session could do against long ones is pinned (`sinks.connections`)
 MOST_CHARACTERS: Final = 1 << 20
 # Types of key columns of which a derived table's values are compared as the column's own, with its index.
 _JOINED: Final = frozenset({
@@ -309,11 +309,10 @@ def _deletes(plan: TablePlan, run: Sequence[RowWrite], dialect: Dialect) -> Iter
         for write in run:
             yield DataStatement(Statement(head + plan.found_by(write), where), "delete", (write,))
         return
-    column = run[0].key_columns[0]
+    head += f"{quote_name(run[0].key_columns[0])} IN ("
     for start in range(0, len(run), MOST_KEYS):
-        writes = run[start : start + MOST_KEYS]
-        sql = f"{head}{quote_name(column)} IN ({plan.keys(writes)})"
-        yield DataStatement(Statement(sql, where), "delete", writes)
+        for writes, keys in _chunk(plan, run[start : start + MOST_KEYS], plan.keys, len(head) + 1, dialect):
+            yield DataStatement(Statement(f"{head}{keys})", where), "delete", writes)
 
 
 def _joined(plan: TablePlan, run: Sequence[RowWrite], dialect: Dialect, join: str) -> Iterator[DataStatement]:

@@ -17,7 +17,7 @@ from transforms.values import ChannelValue
 FIRST_ROWS: Final = 120  # of a large group's first statement: the server is to begin soon
 MOST_ROWS: Final = 500  # of any, and half as many again of the last: the next is made while the server works on one
 # Rows that go in one round trip: a key is made in no time, so nothing is won by beginning early.
-MOST_DELETES: Final = 2000
+MOST_DELETES: Final = 5000
 _GROWTH: Final = 3  # a row takes the server a few times as long as us
 _WHOLE: Final = 300  # below that another round trip costs more than beginning early gains
 
