@@ -14,7 +14,7 @@ import pytest
 from cdc.demo.servers import MariaDB
 from tests.servers import mysql_database, server_folder
 from tests.waiting import await_that
-from tests.world import World
+from tests.world import World, total
 
 COLUMNS = "v INT, note VARCHAR(40)"
 KEEPS = "CREATE FUNCTION keeps() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$"
@@ -216,3 +216,44 @@ def test_names_that_the_server_writes_in_small_letters_are_told_and_never_missed
                     world.close()
         finally:
             server.kill()
+
+
+@pytest.mark.parametrize("target", ["postgresql_db", pytest.param("mysql_db", marks=pytest.mark.soak)])
+def test_what_a_trigger_writes_into_another_mapped_table_is_told_stays_there_and_makes_no_loop(make_world, target):
+    world = make_world("mariadb_db", target)
+    a, b = world["a"], world["b"]
+    for channel in (a, b):
+        channel.create_table("line", COLUMNS)
+    insert = "INSERT INTO line VALUES (NEW.id, NEW.v, 'by the trigger')"
+    if b.is_postgresql:
+        b.execute(f"CREATE FUNCTION logs() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {insert}; RETURN NEW; END $$")
+        b.execute("CREATE TRIGGER x AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION logs()")
+    else:
+        b.execute(f"CREATE TRIGGER x AFTER INSERT ON t FOR EACH ROW {insert}")
+    line = {"key": ["id"], "fields": {"id": {"type": "integer"}, "v": {"type": "integer"}, "note": {"type": "text"}}}
+    world.extra["entities"] = {"thing": {"key": ["id"], "fields": world.fields}, "line": line}
+    for name in "ab":
+        columns = {"id": "id", "v": "v", "note": "note"}
+        world.mappings[f"{name}.line"] = {"channel": name, "table": "line", "entity": "line", "columns": columns}
+    world.start()
+    counters = world.counters()
+    a.execute("INSERT INTO t VALUES (1, 1, 'x')")
+    world.await_equal()
+    await_that(
+        lambda: world.log().count("echo_holds_more_rows") == 1, message=lambda: f"told once: {world.log()[-2000:]}"
+    )
+    assert b.rows("line") == {1: (1, "by the trigger")}
+    # A user's own rows go both ways, also over what the trigger wrote; the user's transaction at b is captured with its trigger's row.
+    a.execute("INSERT INTO line VALUES (1, 5, 'by a')")
+    b.execute("INSERT INTO t VALUES (2, 2, 'y')")
+    expected = {1: (5, "by a"), 2: (2, "by the trigger")}
+    await_that(
+        lambda: a.rows("line") == b.rows("line") == expected,
+        message=lambda: f"{a.rows('line')} {b.rows('line')} {world.readiness()} {world.log()[-2000:]}",
+    )
+    world.await_equal()
+    world.await_marker("a", "b")
+    world.await_marker("b", "a")
+    # Each of the two markers made a line at b, and the one that a user of b wrote went to a.
+    events = {name: counter.take() for name, counter in counters.items()}
+    assert {name: total(found, "line") for name, found in events.items()} == {"a": 2 + 1, "b": 3 + 2}, events
