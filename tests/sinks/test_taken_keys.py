@@ -112,10 +112,21 @@ def test_rows_of_the_same_transaction_are_in_the_way_too_and_those_it_takes_away
 def test_a_counter_in_a_unique_key_is_left_to_the_databases_own_words(target: Target) -> None:
     table = people(target)
     _, lease = target.ready()
-    lease.apply([person(table, 1, "p1", "e1", 1), person(table, 2, "p2", "e2", 2)])
-    (rejection,) = refused(target, lease, [RowWrite(table, "update", ("id",), (1,), ("a",), (1,), 0, (0,))])
-    assert rejection.code
+    lease.apply([person(table, key, f"p{key}", f"e{key}", key) for key in (1, 3, 4)])
+    (rejection,) = refused(target, lease, [RowWrite(table, "update", ("id",), (3,), ("a",), (1,), 0, (0,))])
+    assert rejection.code  # 4 is taken; 1 is what is added
     assert rejection.taken == ()
+
+
+def test_what_the_database_computes_is_not_taken_for_what_it_was(target: Target) -> None:
+    target.create(
+        "CREATE TABLE computed (id int PRIMARY KEY, u int UNIQUE, n int, m int, g int GENERATED ALWAYS AS (m + 1) STORED, UNIQUE (n, g))"
+    )
+    table = target.table("computed")
+    _, lease = target.ready()
+    lease.apply([insert(table, id=1, u=1, n=1, m=1), insert(table, id=2, u=2, n=2, m=1)])
+    (rejection,) = refused(target, lease, [update(table, 2, u=1, n=1, m=5)])
+    assert holders(rejection) == {"u": "id=1"}
 
 
 def test_rows_are_named_by_their_primary_key_and_the_mappings_own(target: Target) -> None:
@@ -210,7 +221,7 @@ def test_postgresqls_indexes_are_asked_only_for_what_they_hold(postgresql_target
     late, expression, many, by_null, other_null = refused(
         target,
         lease,
-        [row(10, late=1), row(11, name="name", live=True, email="child"), row(12, email="CHILD", tags='["1"]', a=2, b=None, late=90),
+        [row(10, late=1), row(11, name="name", live=True, email="child"), row(12, email="CHILD", name="Name", tags='["1"]', a=2, b=None, late=90),
          update(table, 3, 13, a=2), update(table, 6, 14, a=1, b=1)],
     )  # fmt: skip
     assert holders(late) == {"late": "id=1"}
