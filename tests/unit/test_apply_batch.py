@@ -4,7 +4,7 @@ import pytest
 
 from cdc.apply.batch import BatchMaker, moves
 from cdc.apply.encoding import Encoder
-from cdc.apply.parking import ParkedKeys, parked_change, parked_row
+from cdc.apply.parking import ParkedKeys, pack_row, parked_change, parked_row, unpack_row
 from cdc.apply.release import hanging_together
 from cdc.errors import HaltError
 from cdc.model import Change, Entry, Layout
@@ -156,6 +156,20 @@ def test_on_error_halt_names_mapping_and_reason():
     it, _ = maker(on_error="halt")
     with pytest.raises(HaltError, match=r"mini\.users.*level"):
         it.make([entry(Change(0, "insert", 0, (1,), (1, "a", 99_999)))], {})
+
+
+def test_who_is_in_the_way_is_kept_with_the_record_and_masked_in_a_halt():
+    taken = ("unique key uq_email (email) is held by row id=4711",)
+    refusal = Rejection(0, "rejected", "duplicate key", "23505", taken)
+    it, _ = maker()
+    (row,) = it.park(it.make([entry(Change(0, "insert", 0, (1,), (1, "a", 2)))], {}), [refusal])
+    assert (row.error, row.taken) == ("duplicate key", taken)
+    assert unpack_row(pack_row(row)) == row
+    it, _ = maker(on_error="halt")
+    batch = it.make([entry(Change(0, "insert", 0, (1,), (1, "a", 2)))], {})
+    with pytest.raises(HaltError, match=r"uq_email \(email\) is held by row \*\*\*") as caught:
+        it.park(batch, [refusal])
+    assert "4711" not in str(caught.value)
 
 
 def test_moves_name_what_is_known_and_leave_out_what_stays():
