@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.identity_hub import hub, hub_url, redis_address
 from tests.mysql_logs import own_server
 from tests.postgresql_logs import log
 from tests.servers import (
@@ -25,6 +26,8 @@ __all__ = [
     "log",
     "ab",
     "abc",
+    "hub",
+    "hub_url",
     "make_world",
     "mixed",
     "mariadb",
@@ -36,6 +39,7 @@ __all__ = [
     "own_server",
     "postgresql",
     "postgresql_db",
+    "redis_address",
     "redis_db",
     "redis_server",
     "shop",

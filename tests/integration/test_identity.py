@@ -1,94 +1,15 @@
 """OneID in the hub store, SQLite and PostgreSQL: one person is one OneID, whoever asks first, and never by a guess."""
 
-import itertools
-import multiprocessing
-import os
 import random
-import signal
-import sqlite3
-import stat
 
 import pytest
 
-from cdc.errors import HaltError, TransientError
-from cdc.identity.caches import RedisCache
-from cdc.identity.directory import Directory, MadeLink
-from cdc.identity.identifiers import Normaliser, e164
-from cdc.identity.merging import IdentityRefusedError, Merging
-from cdc.identity.registry import Registry
-from cdc.identity.resolver import Resolver
+from cdc.errors import HaltError
+from cdc.identity.directory import MadeLink
+from cdc.identity.identifiers import e164
+from cdc.identity.merging import IdentityRefusedError
 from cdc.identity.words import Row, Sighting
-from cdc.redis_connection import RedisAddress
-from transforms.specs import IdentitySpec
-
-RULE = IdentitySpec(("openid", "phone", "email"))
-NORMAL = Normaliser(RULE)
-
-
-class Hub:
-    """A hub store and the captures of some channels."""
-
-    def __init__(self, url, key=None, redis=None):
-        self.url, self.key, self.redis = url, key, redis
-        self.registry = Registry(url, "coffee", key)
-        self.registry.open()
-        self._captures = {}
-        self._places = itertools.count(1)
-
-    def capture(self, channel, max_rows=None, fresh=False):
-        if fresh or channel not in self._captures:
-            cache = RedisCache(self.redis, "coffee", 1000) if self.redis else None
-            self._captures[channel] = Resolver(
-                self.registry, channel, cache_size=100, redis=cache, max_rows={"member": max_rows}
-            )
-        return self._captures[channel]
-
-    def sees(self, channel, local, *, openid=None, phone=None, email=None, at=None, max_rows=None, **more):
-        at = next(self._places) if at is None else at
-        sighting = Sighting(Row("member", (local,)), NORMAL.identifiers((openid, phone, email)), (at, 0), **more)
-        (person,) = self.capture(channel, max_rows).resolve([sighting])
-        return person
-
-    def decide(self, what, *arguments):
-        with self.registry.deciding() as deciding:
-            return getattr(Merging(deciding, "coffee", "tester"), what)(*arguments)
-
-    def directory(self, channel):
-        return Directory(self.registry, channel, cache_size=100)
-
-    def canonical(self, people):
-        with self.registry.reading() as rows:
-            return rows.merged(people)
-
-    def questions(self):
-        with self.registry.reading() as rows:
-            sql = "SELECT kind, one, other FROM datong_identity_question WHERE deployment = ? AND decision IS NULL ORDER BY id"
-            return [tuple(row) for row in rows.all(sql, "coffee")]
-
-    def count(self, table):
-        with self.registry.reading() as rows:
-            return rows.one(f"SELECT COUNT(*) FROM {table} WHERE deployment = ?", "coffee")[0]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path):
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/hub/datong.db"
-    return request.getfixturevalue("postgresql_db").url()
-
-
-@pytest.fixture
-def hub(url):
-    made = Hub(url)
-    yield made
-    made.registry.close()
-
-
-@pytest.fixture
-def redis_address(redis_db):
-    server = redis_db.server
-    password = getattr(server, "password", "") or ""
-    return RedisAddress(f"redis://{server.admin_user}:{password}@127.0.0.1:{server.port}/{redis_db.number}")
+from tests.identity_hub import NORMAL, Hub
 
 
 def test_one_phone_in_three_channels_is_one_person(hub):
@@ -363,73 +284,6 @@ def test_what_was_told_of_somebody_first_stands_and_later_registrations_yield_to
     assert registered("miniapp", 2, "phone", "openid", at=3) == (person, set())
 
 
-def test_another_process_s_merge_is_seen_by_warm_caches(hub, redis_address):
-    hub.redis = redis_address
-    one, other = hub.sees("website", 1, openid="o1"), hub.sees("miniapp", 2, openid="o2")
-    hub.sees("miniapp", 2, openid="o2")
-    elsewhere = Hub(hub.url)
-    elsewhere.decide("merge", one, other, one)
-    elsewhere.registry.close()
-    assert hub.sees("miniapp", 2, openid="o2") == one
-
-
-def test_a_redis_that_says_something_else_is_never_believed_across_generations(hub, redis_address, redis_db):
-    hub.redis = redis_address
-    people = [hub.sees("website", n, phone=f"139{n:08d}") for n in range(50)]
-    assert [hub.sees("website", n, phone=f"139{n:08d}") for n in range(50)] == people
-    hub.capture("website", fresh=True)
-    with redis_db.server.connect() as client:
-        assert hub.sees("website", 1, phone="13900000001") == people[1]
-        client.select(redis_db.number)
-        client.flushdb()
-    hub.capture("website", fresh=True)
-    assert [hub.sees("website", n, phone=f"139{n:08d}") for n in range(50)] == people
-
-
-def test_identifiers_are_sealed_with_a_key_and_another_key_is_refused(tmp_path):
-    path = tmp_path / "hub" / "datong.db"
-    hub = Hub(f"sqlite:///{path}", key="s" * 32)
-    person = hub.sees("website", 4711, phone="13812345678", openid="oSecret")
-    assert hub.directory("website").keys([person]) == {person: (4711,)}
-    hub.registry.keep_moves("website", 1, [("website.orders", "member_id", b'["order-4712"]')] * 2)
-    assert hub.registry.moves("website", 1) == [("website.orders", "member_id", b'["order-4712"]')]
-    files = list(path.parent.iterdir())
-    assert {file.name for file in files} == {"datong.db", "datong.db-wal", "datong.db-shm"}
-    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
-    held = b"".join(file.read_bytes() for file in files)
-    hub.registry.close()
-    for canary in (b"13812345678", b"oSecret", b"4711", b"order-4712"):
-        assert canary not in held
-    for key in (None, "t" * 32):
-        with pytest.raises(HaltError, match="STORE_KEY_CHANGED"):
-            Registry(f"sqlite:///{path}", "coffee", key).open()
-
-
-def test_a_store_of_the_version_before_is_taken_up(tmp_path):
-    url = f"sqlite:///{tmp_path}/datong.db"
-    hub = Hub(url)
-    person = hub.sees("website", 1, phone="13812345678")
-    hub.registry.close()
-    with sqlite3.connect(tmp_path / "datong.db") as connection:
-        connection.execute("ALTER TABLE datong_person DROP COLUMN told")
-        connection.execute("ALTER TABLE datong_identity_link DROP COLUMN yields")
-        connection.execute("UPDATE datong_identity_state SET schema_version = 1")
-    again = Hub(url)
-    assert again.sees("website", 1, phone="13812345678") == person
-    assert again.sees("crm", 1, phone="13812345678", begun=True, told=("phone",)) == person
-    again.registry.close()
-
-
-def test_a_store_that_cannot_be_reached_stops_and_nobody_is_guessed(tmp_path):
-    hub = Hub(f"sqlite:///{tmp_path}/datong.db")
-    hub.sees("website", 1, phone="13812345678")
-    hub.registry.close()
-    with sqlite3.connect(tmp_path / "datong.db") as connection:
-        connection.execute("ALTER TABLE datong_identity_link RENAME TO gone")
-    with pytest.raises(TransientError, match="hub store"):
-        hub.sees("website", 2, phone="13812345678")
-
-
 # -- what appliers do
 
 
@@ -463,75 +317,3 @@ def test_references_follow_a_merge_and_keys_do_not(hub):
     website = hub.directory("website")
     assert website.keys([one, other]) == {one: (1,), other: (2,)}
     assert website.references([one, other]) == {one: (1,), other: (1,)}
-
-
-# -- many processes
-
-
-def test_a_thousand_people_seen_first_by_three_captures_at_once_are_a_thousand(hub):
-    seed, count = random.randrange(10**6), 1000
-    print("seed", seed)
-    context = multiprocessing.get_context("spawn")
-    barrier, found = context.Barrier(4), context.Queue()
-    channels = ("website", "miniapp", "crm")
-    processes = [
-        context.Process(target=_captures_by_phone, args=(hub.url, c, seed, count, barrier, found)) for c in channels
-    ]
-    for process in processes:
-        process.start()
-    barrier.wait()
-    answers, ended = {}, 0
-    while ended < len(channels):
-        got = found.get(timeout=60)
-        ended += got is None
-        answers.update(got or ())
-    for process in processes:
-        process.join(20)
-        assert process.exitcode == 0
-    for n in range(count):
-        assert len({answers[f"{c}{n}"] for c in channels}) == 1, f"person {n}"
-    assert len(set(answers.values())) == count
-    assert hub.count("datong_person") == hub.count("datong_identifier") == count
-    assert hub.count("datong_identity_link") == 3 * count
-    assert hub.questions() == []
-
-
-def _captures_by_phone(url, channel, seed, count, barrier, found, die_after=None):
-    registry = Registry(url, "coffee", None)
-    resolver = Resolver(registry, channel, cache_size=200)
-    order = list(range(count))
-    random.Random(f"{seed}{channel}").shuffle(order)
-    barrier.wait()
-    for start in range(0, count, 50):
-        batch = [
-            Sighting(Row("member", (f"{channel}{n}",)), NORMAL.identifiers((None, f"139{n:08d}", None)), (start + 1, at))
-            for at, n in enumerate(order[start : start + 50])
-        ]  # fmt: skip
-        people = resolver.resolve(batch)
-        if die_after is not None and start >= die_after:
-            os.kill(os.getpid(), signal.SIGKILL)  # decided, and never told
-        found.put([(s.row.local[0], p) for s, p in zip(batch, people, strict=True)])
-    found.put(None)
-    found.close()
-    found.join_thread()
-    registry.close()
-
-
-def test_a_capture_killed_between_the_hub_store_and_publishing_finds_the_same_people(hub):
-    context = multiprocessing.get_context("spawn")
-    for die_after, expected in ((200, -signal.SIGKILL), (None, 0)):
-        barrier, found = context.Barrier(2), context.Queue()
-        process = context.Process(
-            target=_captures_by_phone, args=(hub.url, "website", 1, 500, barrier, found, die_after)
-        )
-        process.start()
-        barrier.wait()
-        answers = {}
-        if die_after is None:
-            while (got := found.get(timeout=30)) is not None:
-                answers.update(got)
-        process.join(30)
-        assert process.exitcode == expected
-    assert len(set(answers.values())) == 500
-    assert hub.count("datong_person") == 500
-    assert hub.questions() == []

@@ -9,7 +9,7 @@ import pytest
 from pymysql.cursors import Cursor
 
 from tests.charset_codes import UNICODE_SETS, ask_characters, character_sets, codes_of
-from tests.integration.test_mysql_reader import read_rows, reader_of
+from tests.mysql_logs import read_rows, reader_of
 from tests.servers import MySQLDatabase
 from transforms.columns import column_ends
 from transforms.fields import compose

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_mysql_reader import halted, read_rows, reader_of
 from tests.integration.test_mysql_types import STORAGE, cases_of, image_of, session
+from tests.mysql_logs import halted, read_rows, reader_of
 from tests.servers import MySQLDatabase
 from transforms.values import ABSENT, Unrepresentable
 

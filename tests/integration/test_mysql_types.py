@@ -22,7 +22,7 @@ from pymysql.cursors import Cursor
 from cdc.model import RowChange
 from sinks.mysql_catalog import read_mysql_table
 from sinks.mysql_literals import literal_encoder
-from tests.integration.test_mysql_reader import read_rows, reader_of
+from tests.mysql_logs import read_rows, reader_of
 from tests.servers import MySQLDatabase
 from transforms.columns import column_ends
 from transforms.fields import compose
