@@ -129,10 +129,10 @@ def test_what_the_target_refuses_waits_and_everything_else_goes_on(make_world, t
 
 
 def retry_and_drop(world, keys, refused):
-    """A retry before anything is mended changes nothing; after it, the key's changes go in their order. `keys`: by id."""
+    """A retry of what nothing has mended changes nothing; after that, the key's changes go in their order. `keys`: by id."""
     a, b = world["a"], world["b"]
-    ident, too_long = (next(i for i, key in keys.items() if key == wanted) for wanted in (2, 3))
-    assert world.command("parked", "retry", ident).returncode == 0
+    too_long = next(ident for ident, key in keys.items() if key == 3)
+    assert world.command("parked", "retry", too_long).returncode == 0
     await_that(lambda: "parked_retried" in world.log(), message="the retry")
     assert parked_rows(world) == len(keys)
 
@@ -152,7 +152,7 @@ def retry_and_drop(world, keys, refused):
         ("parked reveal", "all"),
         ("parked reveal", too_long),
         ("parked drop", f"b {too_long}"),
-        ("parked retry", f"b {ident}"),
+        ("parked retry", f"b {too_long}"),
     } <= set(audited(world))
     a.execute("INSERT INTO t VALUES (9, 9, 'end', 1, NULL)")
     await_that(lambda: 9 in b.rows(), message="it goes on")
