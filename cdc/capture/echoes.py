@@ -92,16 +92,19 @@ class Echoes:
             record = hit.record
         if record is None:
             return None
-        if hit is None and record.token != LEASE_TOKEN:
+        if record.token == LEASE_TOKEN:
+            # Redis is not told of it, nor is it counted: what was found under this name is the same connection's next transaction.
+            return record
+        if hit is None:
             self._control.alarm("guard_misses")
             log.warning(
                 "guard_lost",
                 transaction=part.transaction,
                 hint="Redis did not know this apply transaction; the log did",
             )
-        elif hit is not None:
+        else:
             self._passing = identity
-        if self._by_thread and part.identity and record.token != LEASE_TOKEN:
+        if self._by_thread and part.identity:
             self._count(part.identity)
         return record
 
