@@ -24,7 +24,7 @@ def test_a_member_and_an_order_follow_each_other_under_each_channel_s_own_keys(s
     shops["c"].execute("UPDATE members SET nick = 'wang li' WHERE id = 3001")
     shops.await_people({"wang li": ("13812345678", "o1", None)})
     shops.await_orders({"A1": ("wang li", 5), "B1": ("wang li", 6), "C1": ("wang li", 7)})
-    assert shops.parked() == {"a": 0, "b": 0, "c": 0}
+    await_that(lambda: shops.parked() == {"a": 0, "b": 0, "c": 0}, message=lambda: f"{shops.parked()}")
 
 
 def test_an_inviter_is_a_reference_to_the_same_entity_and_chains_arrive(shop):

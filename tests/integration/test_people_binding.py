@@ -54,7 +54,7 @@ def test_who_is_one_person_by_rule_by_binding_and_by_decision(cards):
         await_that(lambda n=name, e=expected: orders_of(n) == e, timeout=30,
                    message=lambda n=name: f"{orders_of(n)} {shop.parked()} {shop.world.log()[-3000:]}")  # fmt: skip
         assert shop[name].execute("SELECT amount FROM orders WHERE order_no = 'B1'") in (((3,),), [(3,)])
-    assert shop.parked() == {"a": 0, "b": 0, "c": 0}
+    await_that(lambda: shop.parked() == {"a": 0, "b": 0, "c": 0}, message=lambda: f"{shop.parked()}")
 
     # Rules of the configuration.
     apart = shop.member("b", wx="o1", app="official")  # an openid means something within its app only

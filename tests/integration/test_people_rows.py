@@ -58,7 +58,7 @@ def test_references_of_every_shape_follow_their_people(shops):
     expected["again"] = ("13800000001", None, None)
     shops.await_people(expected)
     shops.await_orders({"A1": ("two", 1), "A2": (None, 1), "B1": ("again", 1)})
-    assert shops.parked() == {"a": 0, "b": 0, "c": 0}
+    await_that(lambda: shops.parked() == {"a": 0, "b": 0, "c": 0}, message=lambda: f"{shops.parked()}")
     assert shops.questions() == []
 
 

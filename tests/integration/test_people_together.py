@@ -61,7 +61,7 @@ def registered_in_three_channels_at_once(shops):
         lambda: len(rows("a")) == count and rows("a") == rows("b") == rows("c"),
         timeout=40, message=lambda: f"{differing()} {shops.parked()} {shops.world.log()[-5000:]}",
     )  # fmt: skip
-    assert shops.parked() == {"a": 0, "b": 0, "c": 0}
+    await_that(lambda: shops.parked() == {"a": 0, "b": 0, "c": 0}, message=lambda: f"{shops.parked()}")
     assert shops.questions() == []
     with closing(sqlite3.connect(shops.world.folder / "store.db")) as store:
         assert store.execute("SELECT COUNT(*) FROM datong_person").fetchone() == (count,)
