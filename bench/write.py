@@ -180,8 +180,9 @@ class _Lane:
                 took.append((time.monotonic() - began, cpu_seconds() - cpu))
 
     def compare(self, op: Op, revision: int, total: int) -> None:
-        if not self.failed and differs(self._ask, op, revision, total):
-            self._fail(f"{op}: the table does not hold what was written")
+        with self._noted():
+            if not self.failed and differs(self._ask, op, revision, total):
+                raise AssertionError(f"{op}: the table does not hold what was written")
 
     def close(self) -> None:
         if self._writer is not None:

@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from cdc.errors import DatongError, TransientError
-from sinks.connections import postgresql_options
+from sinks.connections import pin_postgresql
 
 WAL_PAGES: Final = 8192  # 32 MiB: a batch of new people touches thousands of pages, and writing each of them back at once doubles its time
 BUSY_SECONDS: Final = 3.5  # a role that waits longer would look hung (cdc.health), and its reason would not be told
@@ -40,16 +40,14 @@ class HubDatabase:
             self._create_file()
         else:
             self._url = self._url.set(drivername="postgresql+psycopg")
-            # Pinned but for where its tables are; what the URL says comes last and holds.
-            options = f"{postgresql_options(search_path=False)} {self._url.query.get('options', '')}".strip()
-            connect_args |= {
-                "connect_timeout": 5, "application_name": "datong", "tcp_user_timeout": 10_000, "options": options,
-            }  # fmt: skip
+            connect_args |= {"connect_timeout": 5, "application_name": "datong", "tcp_user_timeout": 10_000}
         self._engine = sa.create_engine(
             self._url, connect_args=connect_args, pool_pre_ping=not self.is_sqlite, pool_size=1
         )
         if self.is_sqlite:
             sa.event.listen(self._engine, "connect", partial(_pin_sqlite, page_cache_mib))
+        else:
+            sa.event.listen(self._engine, "connect", lambda connection, _record: pin_postgresql(connection))
 
     @property
     def url(self) -> sa.URL:

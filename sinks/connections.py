@@ -50,16 +50,26 @@ _POSTGRESQL_SETTINGS: Final = {
     "quote_all_identifiers": "off",  # names of types are compared
     "transform_null_equals": "off",
     "row_security": "off",  # what a policy would hide is an error, and no row that is not there
-    "default_transaction_isolation": "read\\ committed", "default_transaction_read_only": "off",
+    "default_transaction_isolation": "read committed", "default_transaction_read_only": "off",
     "default_transaction_deferrable": "off", "exit_on_error": "off", "search_path": "public",
     "idle_in_transaction_session_timeout": "0", "statement_timeout": "0", "lock_timeout": "0",
 }  # fmt: skip
 
 
-def postgresql_options(*, search_path: bool = True) -> str:
-    """What libpq takes as `options` to pin a session. Without `search_path` that one stays as it is."""
-    chosen = {name: value for name, value in _POSTGRESQL_SETTINGS.items() if search_path or name != "search_path"}
-    return " ".join(f"-c {name}={value}" for name, value in chosen.items())
+def pin_postgresql(connection: psycopg.Connection[Any]) -> None:
+    """Pin an open session but for its search_path, as a pooler allows it that takes no options of a connection."""
+    settings = [pair for pair in _POSTGRESQL_SETTINGS.items() if pair[0] != "search_path"]
+    pins = ", ".join(["set_config(%s, %s, false)"] * len(settings))
+    connection.execute(f"SELECT {pins}".encode(), [text for pair in settings for text in pair])
+    connection.commit()
+
+
+def _postgresql_options() -> str:
+    """What libpq takes as `options` to pin a session."""
+    return " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in _POSTGRESQL_SETTINGS.items())
+
+
+_POSTGRESQL_OPTIONS: Final = _postgresql_options()
 
 
 def _mysql_session(engine: Engine) -> str:
@@ -169,7 +179,7 @@ def connect_postgresql(
         "dbname": address.database,
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
         "application_name": "datong",
-        "options": postgresql_options(),
+        "options": _POSTGRESQL_OPTIONS,
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 3,

@@ -286,9 +286,10 @@ def _insert(plan: TablePlan, write: RowWrite, only: tuple[str, ...], fresh: tupl
     if others:
         given = ", ".join(f"v.{aliases[column]}::{plan.column(column).full_type}" for column in others)
         differs = f"record_image_ne(ROW({', '.join(f't.{quote_name(column)}' for column in others)}), ROW({given}))"
+    there = f"t.{quote_name(key[0])}"  # NULL only where no row was met; a system column would need SELECT on the whole table
     lookup = (
         f"SELECT o.foreign_, o.absent FROM {source} LEFT JOIN {plan.name} AS t ON {met} CROSS JOIN LATERAL"
-        f" (SELECT t.tableoid IS NOT NULL AND ({' OR '.join(foreign) or 'false'}) AS foreign_, t.tableoid IS NULL AS absent) AS o"
+        f" (SELECT {there} IS NOT NULL AND ({' OR '.join(foreign) or 'false'}) AS foreign_, {there} IS NULL AS absent) AS o"
         f" WHERE o.foreign_ OR o.absent OR {differs} ORDER BY 1 DESC LIMIT 1"
     )
     return Shape(

@@ -15,13 +15,15 @@ import re2
 
 LONGEST_TEXT: Final = 1_000  # characters, of a field with a pattern and no max_length
 _MAX_PATTERN: Final = 500
-_MAX_MEMORY: Final = 2 << 20  # bytes of one pattern in one process: its program and the states that texts have led to
+_MAX_MEMORY: Final = 8 << 20  # bytes of one pattern in one process: its program and the states that texts have led to
 
+# How Python writes a character by its number; RE2 has another way.
+_NUMBERED: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|.)", re.DOTALL)
 _READ_OTHERWISE: Final = re.compile(r"\\(?P<group>[1-9])|\\.|(?P<repeat>\{,[0-9]*\})", re.DOTALL)
 
 # What RE2 says, and what to do about it.
 _ADVICE: Final = (
-    (r"invalid escape sequence: \\[uUN]", r"write the character itself, or its number as \x{4e00}"),
+    (r"invalid escape sequence: \\[uUN]|invalid escape sequence: \\x", r"write the character itself, or its number as \x{4e00}"),
     (r"invalid escape sequence: \\Z", "leave it out, the whole text must match anyway"),
     (r"invalid escape sequence: \\[1-9gk]|invalid perl operator: \(\?P$", "a back reference cannot be matched in linear time: leave it out"),
     (r"invalid perl operator: \(\?<?[=!]", "look-around cannot be matched in linear time: leave it out, and say what the text may hold instead"),
@@ -53,6 +55,7 @@ def compile_pattern(pattern: str) -> Callable[[str], bool]:
     """Compile a pattern; the function says whether a whole text matches it. `PatternRefusedError` for what cannot be matched."""
     if len(pattern) > _MAX_PATTERN:
         raise PatternRefusedError(f"the pattern is longer than {_MAX_PATTERN} characters")
+    pattern = _NUMBERED.sub(lambda it: rf"\x{{{it[1] or it[2]}}}" if it[1] or it[2] else it[0], pattern)
     for found in _READ_OTHERWISE.finditer(pattern):
         if part := found["repeat"]:
             raise PatternRefusedError(

@@ -206,7 +206,7 @@ def check_written_tables(wish: Wish, facts: PostgreSQLFacts) -> Iterator[Finding
             text = (
                 f"{table.catalog} is unlogged: a crash of the server empties it, and what was applied is not sent again"
             )
-            yield wish.finding("UNLOGGED", "error", text, [f"ALTER TABLE {quoted} SET LOGGED;"], path=path)
+            yield wish.finding("UNLOGGED", "warning", text, [f"ALTER TABLE {quoted} SET LOGGED;"], path=path)
 
 
 def check_replicated_tables(wish: Wish, facts: PostgreSQLFacts) -> Iterator[Finding]:

@@ -41,6 +41,7 @@ SELECT c.oid, c.relkind::text, c.relreplident::text, c.relpersistence::text, pg_
   ARRAY(SELECT t.tgname::text FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
         ORDER BY 1),
   ARRAY(SELECT r.rulename::text FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1' AND r.ev_enabled IN ('O', 'A')
+        AND (r.is_instead OR r.ev_type <> '4')
         ORDER BY 1),
   c.relkind IN ('r', 'p') AND row_security_active(c.oid)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s

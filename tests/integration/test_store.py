@@ -164,7 +164,7 @@ def test_a_store_on_postgresql_does_not_depend_on_the_defaults_of_its_database(p
         "default_transaction_isolation": "'serializable'",
         "default_transaction_read_only": "on",
         "client_encoding": "'LATIN1'",
-        "statement_timeout": "'1ms'",
+        "statement_timeout": "'200ms'",
         "standard_conforming_strings": "off",
         "search_path": "kept",  # where the tables are is the operator's to say
     }

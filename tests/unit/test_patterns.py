@@ -26,7 +26,7 @@ from transforms.patterns import PatternRefusedError, compile_pattern
         (r"(a)?(?(1)b|c)", "write both cases"),
         (r"(?x)a b", "flags are i, m, s and U"),
         (r"a++b", "leave out the last +"),
-        (r"[\u4e00-\u9fa5]+", r"its number as \x{4e00}"),
+        (r"\N{BULLET}", r"its number as \x{4e00}"),
         (r"\Aa\Z", "the whole text must match anyway"),
         (r"a{,5}", "write {0,5}, or \\{"),
         (r"a{1,1001}", "a repeat counts to 1000 at most"),
@@ -192,3 +192,18 @@ def test_re2_and_python_agree_on_ascii(pattern, text):
 @given(st.text("abAxyzf@.-/: \n019+", max_size=9))
 def test_ordinary_patterns_match_what_python_matches(pattern, text):
     assert compile_pattern(pattern)(text) is (re.fullmatch(pattern, text) is not None)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matched", "refused"),
+    [
+        (r"[\u4e00-\u9fa5]+", "会员", "member"),
+        (r"\U0001F642?", "🙂", "U0001F642"),
+        (r"\\u4e00", r"\u4e00", "一"),  # an escaped backslash, and letters
+        (r"[\p{L}\p{N}_ ]{1,200}", "李 lei_1" * 20, ""),
+    ],
+)
+def test_characters_by_their_numbers_and_bounded_letters_are_taken(pattern: str, matched: str, refused: str) -> None:
+    matches = compile_pattern(pattern)
+    assert matches(matched)
+    assert not matches(refused)
