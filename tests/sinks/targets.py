@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -126,6 +127,25 @@ class Lease:
         affected = self.sink.write(writes)
         self.commit(header)
         return affected
+
+
+@contextmanager
+def writer_of_its_own(target: Target, *grants: str, known: Progress | None = None) -> Iterator[Lease]:
+    """The lease of a PostgreSQL role that may use our tables and has `grants`, such as `SELECT ON items`; the role is gone afterwards."""
+    user, password = f"writer_{secrets.token_hex(4)}", secrets.token_hex(8)
+    target.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{password}'")
+    try:
+        for grant in ("SELECT, INSERT, UPDATE, DELETE ON datong_progress, datong_parked", *grants):
+            target.execute(f"GRANT {grant} TO {user}")
+        sink = open_sink(target.address(user=user, password=password), SinkOptions())
+        target.opened.append(sink)
+        sink.connect()
+        yield Lease(sink, sink.take_over(DEPLOYMENT, TARGET), known)
+    finally:
+        for opened in target.opened:
+            opened.close()
+        target.execute(f"DROP OWNED BY {user}")
+        target.execute(f"DROP ROLE {user}")
 
 
 def insert(table: Table, ref: int = 0, /, key: Sequence[str] = ("id",), **values: Any) -> RowWrite:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
-
 import pytest
 
-from sinks import open_sink
-from sinks.contract import Rejected, SinkOptions
-from tests.sinks.targets import DEPLOYMENT, TARGET, Lease, Target, delete, insert, items, rows, update
+from sinks.contract import Rejected
+from tests.sinks.targets import Target, delete, insert, items, rows, update, writer_of_its_own
 
 KEEPS = "CREATE FUNCTION keeps() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$"
 UPPER = "CREATE FUNCTION upper_() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.name := upper(NEW.name); RETURN NEW; END $$"
@@ -85,23 +82,14 @@ def test_whoever_may_only_use_the_mapped_columns_can_write_a_row_that_is_there_a
 ) -> None:
     """What looks after an insert that changed nothing reads the mapped columns and no other, not a system column either."""
     target = postgresql_target
-    user, password = f"u{secrets.token_hex(4)}", secrets.token_hex(8)
     target.execute("CREATE TABLE items (id int PRIMARY KEY, name varchar(40), quantity int, secret text)")
     table = target.table("items")
     _, lease = target.ready()
     same = [insert(table, id=n, name="a", quantity=n) for n in (1, 2)]
     lease.apply(same)
-    target.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{password}'")
     columns = "(id, name, quantity)"
-    target.execute(f"GRANT SELECT {columns}, INSERT {columns}, UPDATE {columns} ON items TO {user}")
-    target.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON datong_progress, datong_parked TO {user}")
-    sink = open_sink(target.address(user=user, password=password), SinkOptions())
-    target.opened.append(sink)
-    sink.connect()
-    poor = Lease(sink, sink.take_over(DEPLOYMENT, TARGET), lease.known)
-    poor.apply([*same, insert(table, id=3, name="b", quantity=3)])
+    with writer_of_its_own(
+        target, f"SELECT {columns}, INSERT {columns}, UPDATE {columns} ON items", known=lease.known
+    ) as poor:
+        poor.apply([*same, insert(table, id=3, name="b", quantity=3)])
     assert [row[0] for row in rows(target)] == [1, 2, 3]
-    for opened in target.opened:
-        opened.close()
-    target.execute(f"DROP OWNED BY {user}")
-    target.execute(f"DROP ROLE {user}")

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from sinks import open_sink, postgresql_staging
+from sinks import postgresql_staging
 from sinks.contract import (
     Rejected,
-    SinkOptions,
     Transient,
 )
-from tests.sinks.targets import DEPLOYMENT, TARGET, Lease, Target, delete, insert, items, rows, update
+from tests.sinks.targets import Target, delete, insert, items, rows, update, writer_of_its_own
 from tests.sinks.unfit import UNFIT_POSTGRESQL
 
 
@@ -56,20 +55,11 @@ def test_a_session_makes_only_so_many_temporary_tables(staged: Target, monkeypat
 
 def test_an_account_that_may_not_create_temporary_tables_writes_all_the_same(staged: Target) -> None:
     table = items(staged)
-    user, password = "writer_" + secrets.token_hex(4), secrets.token_hex(8)
     staged.ready()
-    staged.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{password}'")
     staged.execute(f"REVOKE TEMPORARY ON DATABASE {staged.database.name} FROM PUBLIC")
-    staged.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {user}")
-    sink = open_sink(staged.address(user=user, password=password), SinkOptions())
-    staged.opened.append(sink)
-    sink.connect()
-    lease = Lease(sink, sink.take_over(DEPLOYMENT, TARGET))
-    assert lease.apply([insert(table, id=n, name="a", quantity=n) for n in range(5)]) == 5
-    assert temporary_tables(staged) == []
-    sink.close()
-    staged.execute(f"DROP OWNED BY {user}")
-    staged.execute(f"DROP ROLE {user}")
+    with writer_of_its_own(staged, "SELECT, INSERT, UPDATE, DELETE ON items") as lease:
+        assert lease.apply([insert(table, id=n, name="a", quantity=n) for n in range(5)]) == 5
+        assert temporary_tables(staged) == []
 
 
 def test_a_database_that_refuses_to_create_a_temporary_table_is_written_without(staged: Target) -> None:

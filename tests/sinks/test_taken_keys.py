@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 
 import msgspec
 import pytest
 
-from sinks import open_sink
-from sinks.contract import Rejection, RowWrite, SinkOptions
-from tests.sinks.targets import DEPLOYMENT, TARGET, Lease, Target, insert, parked_row, rows, update
+from sinks.contract import Rejection, RowWrite
+from tests.sinks.targets import DEPLOYMENT, Lease, Target, insert, parked_row, rows, update, writer_of_its_own
 from transforms.tables import Table
 
 PEOPLE = "CREATE TABLE people (id int PRIMARY KEY, phone varchar(20) UNIQUE, email varchar(40) UNIQUE, a int, b int, UNIQUE (a, b))"
@@ -315,26 +313,15 @@ def test_an_sqlite_files_indexes_are_asked_only_for_what_they_hold(sqlite_target
 def test_who_may_not_read_what_is_in_the_way_is_refused_all_the_same(postgresql_target: Target) -> None:
     """A lookup that fails must not end the transaction, nor make a refusal of a row a halt."""
     target = postgresql_target
-    user, password = f"u{secrets.token_hex(4)}", secrets.token_hex(8)
     target.execute("CREATE TABLE people (id int PRIMARY KEY, phone text UNIQUE, a int, hidden int, UNIQUE (a, hidden))")
     table = target.table("people")
     _, lease = target.ready()
     lease.apply([insert(table, id=1, phone="p", a=1, hidden=1), insert(table, id=2, phone="q", a=2, hidden=1)])
-    target.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{password}'")
-    target.execute(f"GRANT SELECT (id, phone, a), UPDATE ON people TO {user}")
-    target.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON datong_progress, datong_parked TO {user}")
-    sink = open_sink(target.address(user=user, password=password), SinkOptions())
-    target.opened.append(sink)
-    sink.connect()
-    poor = Lease(sink, sink.take_over(DEPLOYMENT, TARGET), lease.known)
-    hidden, told = refused(
-        target, poor, [update(table, 2, 1, a=1), update(table, 2, 2, phone="p"), update(table, 1, 3, phone="new")]
-    )
-    assert (hidden.reason, hidden.taken) == ("rejected", ())
-    assert "people_a_hidden_key" in hidden.error
-    assert told.reason == "waiting"
-    assert target.execute("SELECT phone FROM people WHERE id = 1") == [("new",)]
-    for opened in target.opened:
-        opened.close()
-    target.execute(f"DROP OWNED BY {user}")
-    target.execute(f"DROP ROLE {user}")
+    with writer_of_its_own(target, "SELECT (id, phone, a), UPDATE ON people", known=lease.known) as poor:
+        hidden, told = refused(
+            target, poor, [update(table, 2, 1, a=1), update(table, 2, 2, phone="p"), update(table, 1, 3, phone="new")]
+        )
+        assert (hidden.reason, hidden.taken) == ("rejected", ())
+        assert "people_a_hidden_key" in hidden.error
+        assert told.reason == "waiting"
+        assert target.execute("SELECT phone FROM people WHERE id = 1") == [("new",)]
