@@ -121,6 +121,7 @@ def _column(engine: Engine, row: Sequence[Any], json_columns: set[str]) -> Colum
     base = "json" if name in json_columns else str(data_type).lower()
     decimal = base in ("decimal", "numeric")
     declared = decimal or (base in ("float", "double") and scale is not None)
+    auto_increment = "auto_increment" in extra.lower()
     return Column(
         name=name,
         type=ColumnType(
@@ -136,7 +137,8 @@ def _column(engine: Engine, row: Sequence[Any], json_columns: set[str]) -> Colum
         ),
         nullable=str(nullable).upper() == "YES",
         generated=bool(_GENERATED.search(extra)),
-        has_default=(default is not None and str(default).upper() != "NULL") or "auto_increment" in extra.lower(),
+        has_default=(default is not None and str(default).upper() != "NULL") or auto_increment,
+        auto_increment=auto_increment,
     )
 
 

@@ -67,6 +67,7 @@ class Column:
     nullable: bool = True
     generated: bool = False  # the server computes it: generated always, identity always
     has_default: bool = False
+    auto_increment: bool = False  # MySQL and MariaDB: the server numbers new rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import psycopg
 import pymysql
 
 from cdc.addresses import redis_address
-from cdc.doctor import deployment_checks, redis_checks, store_checks
+from cdc.doctor import deployment_checks, generated_keys, redis_checks, store_checks
 from cdc.doctor.channels import examine_channel, run_statements
 from cdc.doctor.facts import Wish
 from cdc.doctor.finding import Finding, in_order, is_statement
@@ -35,6 +35,7 @@ def examine(configuration: Configuration) -> list[Finding]:
     findings += deployment_checks.check_distinct_databases(servers)
     findings += deployment_checks.check_clocks(servers)
     findings += deployment_checks.check_mappings_together(asked, servers)
+    findings += generated_keys.check_generated_keys(asked, servers)
     return in_order(findings)
 
 

@@ -5,6 +5,7 @@ Nothing here may hold a password or a row's value (I9).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -98,12 +99,36 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
+class Numbers:
+    """How a server numbers a table's new rows: `step` apart, `place` is one of them, between `lowest` and `highest`.
+
+    `step` 1: nothing is known that would keep two servers apart. `sequence` is PostgreSQL's; `behind`: rows that were written with a
+    number of their own have passed it, so that a new row may get a number that is taken.
+    """
+
+    step: int = 1
+    place: int = 0
+    lowest: int = 1
+    highest: int = 2**64 - 1
+    sequence: TableName | None = None
+    behind: bool = False
+
+    def meets(self, other: Numbers) -> bool:
+        """Whether both may give the same number."""
+        return (
+            (self.place - other.place) % math.gcd(self.step, other.step) == 0
+            and self.lowest <= other.highest
+            and other.lowest <= self.highest
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class TableFacts:
     """One table as the catalog has it; only those that exist (and may be seen) have facts.
 
     `kind`: table, view, partitioned, foreign, other. `storage`: MySQL's engine; `column_lines`: its columns as SHOW CREATE TABLE writes
     them. `privileges`, `owned`, `replica_identity` (d, n, f, i), `unlogged`, `rules` and `row_security` (policies hold for our role)
-    are PostgreSQL's.
+    are PostgreSQL's. `numbers`: of the columns that the server numbers.
     """
 
     catalog: Table
@@ -118,6 +143,7 @@ class TableFacts:
     unlogged: bool = False
     rules: tuple[str, ...] = ()
     row_security: bool = False
+    numbers: Mapping[str, Numbers] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import pymysql
 
 from cdc.doctor.create_table import column_lines
-from cdc.doctor.facts import MySQLFacts, TableFacts, Wish
+from cdc.doctor.facts import MySQLFacts, Numbers, TableFacts, Wish
 from cdc.doctor.grants import read_grants
 from cdc.foreign_keys import TableName, foreign_keys
 from cdc.quoting import account, quote
@@ -36,7 +36,7 @@ def gather_mysql(connection: pymysql.Connection[Any], wish: Wish, describe: Desc
         skew_seconds=float(row[0]) - (before + after) / 2,
         skew_error_seconds=(after - before) / 2,
         proxied=_handshake_thread(connection) != row[3],
-        tables=_tables(connection, names, describe),
+        tables=_tables(connection, names, describe, numbers(variables)),
         account=account(str(row[2])),
         variables=variables,
         grants=grants,
@@ -101,8 +101,19 @@ def _identity(variables: dict[str, str], database: str) -> str:
     return f"{name}/{database}"
 
 
+def numbers(variables: Mapping[str, str]) -> Numbers:
+    """What AUTO_INCREMENT gives on this server. A cluster that gives its nodes places of their own gives away every one of them.
+
+    An offset above the increment is ignored (MySQL manual, auto_increment_offset).
+    """
+    step = int(variables.get("auto_increment_increment") or 1)
+    place = int(variables.get("auto_increment_offset") or 1)
+    shared = all(variables.get(name) == "ON" for name in ("wsrep_on", "wsrep_auto_increment_control"))
+    return Numbers() if shared or place > step else Numbers(step, place)
+
+
 def _tables(
-    connection: pymysql.Connection[Any], names: Iterable[TableName], describe: Describe
+    connection: pymysql.Connection[Any], names: Iterable[TableName], describe: Describe, numbered: Numbers
 ) -> dict[TableName, TableFacts]:
     found: dict[TableName, TableFacts] = {}
     for schema, table in names:
@@ -124,6 +135,7 @@ def _tables(
             triggers=_triggers(connection, schema, table),
             foreign_keys=foreign_keys(created, (schema, table)),
             column_lines=column_lines(created),
+            numbers={column.name: numbered for column in catalog.columns if column.auto_increment},
         )
     return found
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import psycopg
 
 from cdc.doctor.facts import PostgreSQLFacts, Publication, Slot, TableFacts, Wish
+from cdc.doctor.postgresql_numbers import read_numbers
 from cdc.foreign_keys import ForeignKey, TableName
 from cdc.readers.postgresql_publication import OURS, existing, publication_statements
 from sinks.bookkeeping import LINKS_TABLE
@@ -178,6 +180,9 @@ def _tables(
             unlogged=str(row[3]) == "u",
             rules=tuple(row[7]),
             row_security=bool(row[8]),
+        )
+        found[schema, table] = replace(
+            found[schema, table], numbers=read_numbers(connection, row[0], found[schema, table])
         )
     return found
 
