@@ -72,9 +72,10 @@ def check_generated_keys(wishes: Sequence[Wish], servers: Mapping[str, ServerFac
 def _numbered(wish: Wish, facts: ServerFacts) -> Iterator[_Numbered]:
     for mapping in wish.mappings:
         table = facts.tables.get(wish.name_of(mapping))
-        for column in mapping.columns if table is not None else ():
-            if column.column in table.numbers:
-                yield _Numbered(wish, facts, mapping, column, table.numbers[column.column])
+        numbers = table.numbers if table is not None else {}
+        for column in mapping.columns:
+            if column.column in numbers:
+                yield _Numbered(wish, facts, mapping, column, numbers[column.column])
 
 
 def _meeting(one: _Numbered, channels: Sequence[str], others: Sequence[_Numbered]) -> Finding:
