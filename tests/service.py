@@ -6,13 +6,14 @@ import http.client
 import json
 import os
 import signal
-import socket
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cdc.demo.command_lines import command_line
+from tests import programs
+from tests.ports import free_port
+from tests.programs import Program
 from tests.waiting import await_that
 
 REPOSITORY = Path(__file__).parent.parent
@@ -31,13 +32,6 @@ class Answer:
     @property
     def text(self) -> str:
         return self.body.decode()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def request(
@@ -70,10 +64,10 @@ class FakeService:
         self._roles: dict[str, Any] = {}
         self.configure(*roles)
         (folder / "roles.json").write_text("{}")
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Program | None = None
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> Program:
         assert self._process is not None
         return self._process
 
@@ -103,8 +97,8 @@ class FakeService:
 
     def start(self) -> FakeService:
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.fake_service", str(self.folder)], cwd=REPOSITORY, stderr=log
+            self._process = programs.start(
+                "tests.fake_service", [str(self.folder)], output=log, errors=log, supervises=True
             )
         return self
 
@@ -138,7 +132,7 @@ class FakeService:
             if not entry.name.isdigit():
                 continue
             try:
-                argv = (entry / "cmdline").read_bytes().decode().split("\0")
+                argv = command_line(int(entry.name))
                 parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
             except OSError:
                 continue

@@ -15,6 +15,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Self
 
+from tests.ports import free_port
+
 _CHUNK = 65536
 _RST_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, zero seconds
 
@@ -47,9 +49,9 @@ class TcpProxy:
 
     def __init__(self, host: str, target_port: int) -> None:
         self._target = (host, target_port)
-        self._listener: socket.socket | None = _listen(0)
         self.host = "127.0.0.1"
-        self.port: int = self._listener.getsockname()[1]
+        self.port = free_port()  # its own while it refuses, too
+        self._listener: socket.socket | None = _listen(self.port)
         self._links: list[_Link] = []
         self._frozen = False
         self._rate: float | None = None

@@ -12,9 +12,7 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -25,6 +23,9 @@ from ruamel.yaml import YAML
 from cdc.demo.command_lines import command_line
 from cdc.demo.servers import MariaDB
 from cdc.demo.write_counter import RowEvents, row_event_counter
+from tests import programs
+from tests.ports import free_port
+from tests.programs import Program
 from tests.servers import MySQLDatabase, PostgreSQLDatabase, RedisDatabase
 from tests.waiting import await_that
 
@@ -79,6 +80,8 @@ class Channel:
 class World:
     """Channels, their configuration and the service."""
 
+    as_it_is = False  # whether its services import for themselves
+
     def __init__(self, folder: Path, redis: RedisDatabase, channels: Mapping[str, Database]) -> None:
         self.folder = folder
         self.redis = redis
@@ -95,7 +98,7 @@ class World:
             "v": {"type": "integer"},
             "note": {"type": "text"},
         }
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[Program] = []
         self.log_paths: list[Path] = []
         self._counters = ExitStack()
 
@@ -143,19 +146,26 @@ class World:
     # -- the service
 
     def start(
-        self, *arguments: str, faults: str = "", ready: bool = True, environment: Mapping[str, str] | None = None
+        self,
+        *arguments: str,
+        faults: str = "",
+        ready: bool = True,
+        environment: Mapping[str, str] | None = None,
+        as_it_is: bool = False,
     ) -> None:
-        """Start `datong run` (or what `arguments` say) and wait until it is ready."""
+        """Start `datong run` (or what `arguments` say) and wait until it is ready.
+
+        `as_it_is`: as a program that imports for itself, with `environment` from its first instruction on.
+        """
         if not self.path.exists():
             self.write_configuration()
         log_path = self.folder / f"service-{len(self.processes)}.log"
         env = self.environment() | ({"DATONG_FAULTS": faults} if faults else {}) | dict(environment or {})
         with log_path.open("wb") as log:
-            process = subprocess.Popen(
-                # The kernel ends it with the test runner, however that ends.
-                ["setpriv", "--pdeathsig", "KILL", "--",
-                 sys.executable, "-m", "cdc.cli", "-c", str(self.path), *(arguments or ("run",))],
-                env=env, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
+            process = programs.start(
+                "cdc.cli", ["-c", str(self.path), *(arguments or ("run",))],
+                environment=env, output=log, errors=log, supervises=True,
+                as_it_is=as_it_is or self.as_it_is or environment is not None,
             )  # fmt: skip
         self.processes.append(process)
         self.log_paths.append(log_path)
@@ -253,10 +263,8 @@ class World:
         )
 
     def command(self, *arguments: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "cdc.cli", "-c", str(self.path), *arguments],
-            env=self.environment(), capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        words = ["-c", str(self.path), *arguments]
+        return programs.run("cdc.cli", words, environment=self.environment(), timeout=timeout)
 
     # -- what is in the databases
 
@@ -329,13 +337,6 @@ def _yaml(document: Mapping[str, Any]) -> str:
     writer.allow_unicode = True
     writer.dump(document, text)
     return text.getvalue()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _alive(pid: int) -> bool:

@@ -15,9 +15,10 @@ import pytest
 
 from cdc.demo.servers import PostgreSQL, Redis
 from cdc.faults import POINTS
+from tests.ports import free_port
 from tests.servers import RedisDatabase, postgresql_database, server_folder
 from tests.waiting import await_that
-from tests.world import World, free_port, total
+from tests.world import World, total
 
 ENGINES = ("mariadb_db", "postgresql_db")
 

@@ -19,9 +19,11 @@ from cdc.apply.parking import parked_row
 from cdc.model import Change, Entry, Layout
 from sinks import open_sink
 from sinks.contract import Progress, ProgressMove, SinkOptions, TransactionHeader
+from tests import programs
 from tests.integration.test_admin import FILE
+from tests.ports import free_port
 from tests.servers import MySQLDatabase, PostgreSQLDatabase, RedisDatabase
-from tests.service import REPOSITORY, FakeService, free_port
+from tests.service import REPOSITORY, FakeService
 
 CANARY = "canary-password"
 
@@ -34,11 +36,7 @@ class Datong:
         self.file = folder / "datong.yaml"
 
     def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "cdc.cli", *arguments],
-            cwd=self.folder, capture_output=True, text=True, timeout=60, check=False,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},
-        )  # fmt: skip
+        return programs.run("cdc.cli", arguments, folder=self.folder, environment={**os.environ, **environment})
 
     def audit(self) -> list[tuple[str, str]]:
         store = sqlite3.connect(self.folder / "store.db")

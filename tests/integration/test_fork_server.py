@@ -46,7 +46,7 @@ CAPTURE = ("cdc.roles", "capture", "a")
 @pytest.fixture
 def world(make_world):
     made = make_world("mariadb_db", "postgresql_db")
-    made.start()
+    made.start(as_it_is=True)
     return made
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from tests.ports import free_port
 from tests.waiting import await_that
-from tests.world import free_port
 
 REFUSED = "column v smallint cannot hold field v: integer up to 2147483647 - add `maximum: 32767` or widen the column"
 

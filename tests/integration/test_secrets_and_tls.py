@@ -53,6 +53,8 @@ def _proc(pid, name):
 class CanaryWorld(World):
     """Accounts of its own, whose passwords are canaries; the URLs hold them as an operator would write them."""
 
+    as_it_is = True  # its processes' own command lines are searched
+
     def configuration(self):
         document = super().configuration()
         a, b = self.channels.values()
