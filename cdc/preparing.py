@@ -7,7 +7,7 @@ tables of ours, then (PostgreSQL) the publication that carries them. What the ac
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 import structlog
@@ -16,7 +16,7 @@ from cdc.errors import HaltError, TransientError
 from cdc.foreign_keys import ForeignKey, TableName, foreign_keys, logs_cascades, without_action
 from cdc.quoting import quote
 from cdc.readers.mysql_server import MySQLServer
-from cdc.readers.postgresql_errors import one_line, translated
+from cdc.readers.postgresql_errors import connection_refused, one_line, translated
 from cdc.readers.postgresql_position import slot_name
 from cdc.readers.postgresql_publication import existing, publication_statements
 from sinks import open_sink
@@ -28,6 +28,8 @@ from transforms.tables import Engine
 
 log = structlog.get_logger()
 
+_NOT_THERE: Final = ("TABLE_MISSING", "DATABASE_MISSING")
+_CREATE: Final = "create it, or mend the mapping's `table`; of a table that was dropped, an empty one will do: what the log holds of it is captured then"
 _REPLICA_IDENTITY: Final = """
 SELECT n.nspname, c.relname, c.relreplident FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND (n.nspname, c.relname) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
@@ -47,7 +49,7 @@ def require_before_images(address: Address, channel: str, needs: Mapping[TableNa
     if address.engine != "postgresql" or not needs:
         return  # MySQL and MariaDB: binlog_row_image FULL is asked for anyway
     try:
-        with connect_postgresql(address) as connection:
+        with _connected(address) as connection:
             found = connection.execute(_REPLICA_IDENTITY, [[s for s, _ in needs], [t for _, t in needs]]).fetchall()
     except psycopg.Error as error:
         raise translated(error, address, "asking for replica identities", "run `datong doctor`") from None
@@ -88,13 +90,14 @@ def _require_table(server: MySQLServer, channel: str, name: TableName) -> None:
         "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE FROM information_schema.TABLES"
         f" WHERE TABLE_SCHEMA = {text_literal(schema)} AND TABLE_NAME = {text_literal(table)}"
     )
-    mend = "create it, or mend the mapping's `table`"
     if not found:
         try:
             server.ask(f"SHOW CREATE TABLE {quote('mysql', schema, table)}")
         except HaltError as error:
+            if error.code in _NOT_THERE:
+                raise HaltError("TABLE_MISSING", f"{channel}: there is no table {schema}.{table}", _CREATE) from None
             if error.code != "PRIVILEGE_MISSING":
-                raise HaltError("TABLE_MISSING", f"{channel}: there is no table {schema}.{table}", mend) from None
+                raise
         return
     ((in_schema, called, kind),) = found
     if (in_schema, called) != name:
@@ -135,6 +138,8 @@ def _keys_of(server: MySQLServer, name: TableName) -> tuple[ForeignKey, ...]:
     try:
         found = server.ask(f"SHOW CREATE TABLE {quote('mysql', *name)}")
     except HaltError as error:  # there is none, or it may not be looked at: the reader and doctor name that
+        if error.code not in (*_NOT_THERE, "PRIVILEGE_MISSING"):
+            raise
         log.warning("foreign_keys_unseen", table=".".join(name), reason=error.what)
         return ()
     return foreign_keys(str(found[0][1]), name)
@@ -160,10 +165,18 @@ def _prepare_tables(address: Address, channel: str) -> None:
         sink.close()
 
 
+def _connected(address: Address) -> psycopg.Connection[Any]:
+    """Raises HaltError and TransientError: a login or a database that is refused has no SQLSTATE here."""
+    try:
+        return connect_postgresql(address)
+    except psycopg.Error as error:
+        raise connection_refused(error, address) from None
+
+
 def _prepare_publication(address: Address, name: str, tables: set[TableName]) -> None:
     statements: list[str] = []
     try:
-        with connect_postgresql(address) as connection:
+        with _connected(address) as connection:
             missing = tables - existing(connection, tables)
             statements = publication_statements(connection, name, tables - missing)
             for statement in statements:

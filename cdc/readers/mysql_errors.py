@@ -46,6 +46,8 @@ def server_error(code: int, said: str, address: Address, doing: str) -> DatongEr
         return _dump_error(said, where)
     if code == 1049:
         return HaltError("DATABASE_MISSING", f"{where}: error {code}", f"create database {address.database}")
+    if code == 1146:
+        return HaltError("TABLE_MISSING", f"{where}: error {code}", "create it, or mend the mapping's `table`")
     if code in _LOST_OR_BUSY or code == 0:
         return TransientError(f"{where}: error {code}: {said[:200]}")
     return HaltError("SERVER_ERROR", f"{where}: error {code}: {said[:200]}", "see the server's own log")
