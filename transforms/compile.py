@@ -24,7 +24,7 @@ from transforms.conversions import conversion
 from transforms.fields import FieldCodec, compose, field_codec
 from transforms.kinds import PYTHON_CLASS, Kind, Step
 from transforms.local_keys import local_field
-from transforms.registry import NO_DEFAULT, Context, TransformRefusedError
+from transforms.registry import NO_DEFAULT, Context, TransformRefusedError, Use
 from transforms.special_columns import column_conversion
 from transforms.specs import ColumnSpec, FieldSpec, MappingSpec
 from transforms.tables import Column, Table
@@ -86,8 +86,9 @@ def local_codec(table: Table, name: str, zone: zoneinfo.ZoneInfo) -> ColumnCodec
             f"no column '{name}' in table {table}{did_you_mean(name, (c.name for c in table.columns))}"
         )
     field = local_field(name, column, required=True)
+    uses: frozenset[Use] = frozenset({"key"})
     return _join(
-        ColumnSpec(name, name), column, column_ends(column), field, field_codec(field), zone, apply=False, is_key=True
+        ColumnSpec(name, name), column, column_ends(column), field, field_codec(field), zone, apply=False, uses=uses
     )
 
 
@@ -182,7 +183,7 @@ def column_codec(
         raise ColumnRefusedError(f"column {column.name}: {error}") from None
     except ValueError as error:
         raise ColumnRefusedError(f"field {field.name}: {error}") from None
-    return _join(column_spec, column, ends, field, codec, zone, apply, field.name in spec.entity.key)
+    return _join(column_spec, column, ends, field, codec, zone, apply, registry.uses(spec, column_spec))
 
 
 def _join(
@@ -193,7 +194,7 @@ def _join(
     codec: FieldCodec,
     zone: zoneinfo.ZoneInfo,
     apply: bool,
-    is_key: bool,
+    uses: frozenset[Use],
 ) -> ColumnCodec:
     forth: list[Step | None] = [ends.own_form, *ends.reading]
     back: list[Step | None] = [*reversed(ends.writing)]
@@ -204,7 +205,7 @@ def _join(
     random: str | None = None
     may_be_null = False
     for transform in column_spec.transforms:
-        context = Context(field, codec.kind, zone, f"{ends.where}, transform {transform.name}", is_key)
+        context = Context(field, codec.kind, zone, f"{ends.where}, transform {transform.name}", uses)
         built = registry.build(transform, kind, context)
         if built.encode is None:
             one_way = one_way or transform.name

@@ -13,7 +13,7 @@ from transforms.compiled import Problem
 from transforms.conversions import conversion
 from transforms.fields import field_problems
 from transforms.kinds import Kind, kind_of_field
-from transforms.registry import Context, KindRefusedError, TransformRefusedError
+from transforms.registry import Context, KindRefusedError, TransformRefusedError, Use
 from transforms.specs import ColumnSpec, FieldSpec, MappingSpec
 from transforms.stand_ins import refusal
 
@@ -29,7 +29,7 @@ def check_mapping(spec: MappingSpec) -> list[Problem]:
         if field is None or field.type == "reference" or field_problems(field):
             continue
         try:
-            _check_column(column, field, zone, spec.applies, field.name in spec.entity.key)
+            _check_column(column, field, zone, spec.applies, registry.uses(spec, column))
             if column.transforms and (error := refusal(spec, column, field)) is not None:
                 problems.append(Problem(f"mappings.{spec.name}.columns.{column.column}", str(error)))
         except TransformRefusedError as error:
@@ -37,11 +37,13 @@ def check_mapping(spec: MappingSpec) -> list[Problem]:
     return problems
 
 
-def _check_column(column: ColumnSpec, field: FieldSpec, zone: zoneinfo.ZoneInfo, applies: bool, is_key: bool) -> None:
+def _check_column(
+    column: ColumnSpec, field: FieldSpec, zone: zoneinfo.ZoneInfo, applies: bool, uses: frozenset[Use]
+) -> None:
     target = kind_of_field(field.type)
     kinds = set(_KINDS)
     for transform in column.transforms:
-        context = Context(field, target, zone, f"column {column.column}, transform {transform.name}", is_key)
+        context = Context(field, target, zone, f"column {column.column}, transform {transform.name}", uses)
         made: set[Kind] = set()
         refused: list[TransformRefusedError] = []
         one_way = False

@@ -16,12 +16,12 @@ import zoneinfo
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, Final, Literal, NoReturn
+from typing import Any, Final, Literal, NoReturn, TypeAlias
 
 import pydantic
 
 from transforms.kinds import PYTHON_CLASS, Kind, Step
-from transforms.specs import FieldSpec, TransformSpec
+from transforms.specs import ColumnSpec, FieldSpec, MappingSpec, TransformSpec
 from transforms.values import RefusedValueError, masked
 
 ENTRY_POINT_GROUP: Final = "datong.transforms"
@@ -42,6 +42,21 @@ class _NoDefault:
 NO_DEFAULT: Final = _NoDefault()
 
 
+# What a column's value is for besides being a value: the entity's key, what identifies a person, a column by which a person's row is found.
+Use: TypeAlias = Literal["key", "identity", "match"]
+
+
+def uses(spec: MappingSpec, column: ColumnSpec) -> frozenset[Use]:
+    """What one column of a mapping is used for."""
+    identity = spec.entity.identity
+    found: list[tuple[Use, bool]] = [
+        ("key", column.field in spec.entity.key),
+        ("identity", identity is not None and column.field in identity.fields),
+        ("match", column.column in spec.match),
+    ]
+    return frozenset(use for use, is_so in found if is_so)
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """Where a transform is built: `target` is the field's kind, `time_zone` what the channel's wall clock means."""
@@ -50,7 +65,12 @@ class Context:
     target: Kind
     time_zone: zoneinfo.ZoneInfo
     where: str
-    is_key: bool = False  # the field is part of its entity's key
+    uses: frozenset[Use] = frozenset()
+
+    @property
+    def is_key(self) -> bool:
+        """Whether the field is part of its entity's key."""
+        return "key" in self.uses
 
     def refuse(self, value: object, why: str) -> NoReturn:
         """Refuse one value, masked."""
@@ -62,7 +82,7 @@ class Built:
     """A transform for one column: `decode` towards the field, `encode` back to the column; neither is given None.
 
     `null` is what NULL becomes (`NO_DEFAULT`: it stays NULL). `gives_null`: decode may answer None, for no value. `random`: the step
-    that makes something else of one value each time, as encryption with a nonce does; it is refused on a key, which finds a row.
+    that makes something else of one value each time, as encryption with a nonce does; it is refused on what finds a row or a person.
     `steady`: what an operator writes so that it does not, such as "say `deterministic: true`".
     """
 
@@ -216,13 +236,23 @@ def brings_to_one_form(spec: TransformSpec) -> bool:
     return spec.name in ("trim", "lower", "upper") and spec.parameter == "both"
 
 
+def _needs_steady(random: Literal["decode", "encode"], context: Context) -> str | None:
+    """Why equal values have to stay equal here, where they have to."""
+    if context.is_key:
+        return f"field {context.field.name} is in the entity's key"
+    if random == "decode" and "identity" in context.uses:
+        return f"field {context.field.name} identifies people"
+    if random == "encode" and "match" in context.uses:
+        return "the column is in `match`, by which rows are found"
+    return None
+
+
 def build(spec: TransformSpec, kind: Kind, context: Context) -> Built:
     """Build one step of a column's transforms."""
     transform = known(spec.name)
     built = transform.build(checked_parameter(transform, spec.parameter), kind, context)
-    if built.random is not None and context.is_key:
+    if built.random is not None and (used := _needs_steady(built.random, context)):
         raise TransformRefusedError(
-            f"transform {transform.name}: field {context.field.name} is in the entity's key, and one value would become another one"
-            f" each time: {built.steady}"
+            f"transform {transform.name}: {used}, and one value would become another one each time: {built.steady}"
         )
     return built if transform.invertible else replace(built, encode=None)

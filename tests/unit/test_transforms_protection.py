@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.load import parse
+from config.load import ConfigurationRefused, parse
 from tests.unit.test_transforms_families import BIGINT, VARCHAR, codec, mapping, problem, texts
 from transforms import MappingRefusedError, RefusedValueError, check_mapping, compile_mapping
 from transforms.specs import ColumnSpec, EntitySpec, FieldSpec, MappingSpec, TransformSpec
@@ -118,6 +118,51 @@ def test_a_key_field_is_encrypted_deterministically_or_not_at_all():
         else:
             with pytest.raises(MappingRefusedError, match="deterministic: true"):
                 compile_mapping(spec, table, capture=True, apply=True)
+
+
+@pytest.mark.parametrize(
+    ("at", "column", "match", "refused"),
+    [
+        ("field", "phone", "", "field phone identifies people"),
+        ("field", "app", "", "field app identifies people"),
+        ("column", "phone", "", None),  # the log's ciphertexts differ, what they say does not
+        ("column", "phone", "match: [phone]", "the column is in `match`"),
+        ("field", "note", "", None),
+    ],
+)
+def test_what_identifies_a_person_is_encrypted_deterministically_or_not_at_all(at, column, match, refused):
+    """One phone that becomes another text each time is another person each time."""
+    for steady in (False, True):
+        step = f"transforms: [{{encrypt: {{keys: {{k1: {OLD}}}, at: {at}, deterministic: {str(steady).lower()}}}}}]"
+        columns = "".join(
+            f"      {name}: {{field: {name}{', ' + step if name == column else ''}}}\n"
+            for name in ("phone", "app", "note")
+        )
+        text = f"""
+version: 1
+deployment: coffee
+channels:
+  a: {{url: "mysql://u:p@h1/shop"}}
+entities:
+  member:
+    identity: {{by: [phone], scope: {{phone: app}}}}
+    fields: {{phone: {{type: text}}, app: {{type: text}}, note: {{type: text}}}}
+mappings:
+  a.members:
+    channel: a
+    table: members
+    entity: member
+    key: [id]
+    {match}
+    columns:
+{columns}"""
+        if refused is None or steady:
+            parse(text, {})
+            continue
+        with pytest.raises(ConfigurationRefused) as error:
+            parse(text, {})
+        assert f"mappings.a.members.columns.{column}: transform encrypt: {refused}" in str(error.value)
+        assert "say `deterministic: true`" in str(error.value)
 
 
 def test_no_key_shows_anywhere():
