@@ -125,6 +125,16 @@ class FakeService:
 
         return await_that(reached, timeout=timeout, message=lambda: f"{status} {saying}: {self.ready()}\n{self.log}")
 
+    def await_event(self, event: str, *, saying: str = "", **said: Any) -> dict[str, Any]:
+        """Wait for a log line: unlike what /readyz says, it stays, however short the state was that it tells of."""
+
+        def logged() -> dict[str, Any] | None:
+            whole = self.log.rpartition("\n")[0]
+            lines = (json.loads(line) for line in whole.splitlines() if saying in line)
+            return next((line for line in lines if line.items() >= ({"event": event} | said).items()), None)
+
+        return await_that(logged, message=lambda: f"{event} {said} {saying}:\n{self.log}")
+
     def children(self) -> dict[str, int]:
         """Process ids by role name, `admin` for the server."""
         found = {}

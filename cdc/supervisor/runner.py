@@ -157,6 +157,7 @@ class Supervisor:
                 reason=role.life.exit_reason or None,
                 crashes=role.life.crashes,
             )
+            self._told_at = 0.0  # told at once: it may run again before the next usual telling
             if role.leaving_at is not None:
                 del self._roles[key]
 

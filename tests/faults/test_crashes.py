@@ -340,8 +340,7 @@ def test_c26_of_two_instances_one_applies_and_the_other_stands_by(make_world, tm
     world.start(ready=False)
     load.step()
     world.await_equal()
-    for pid in frozen:
-        os.kill(pid, signal.SIGSTOP)
+    world.freeze(*frozen)
     load.step()
     world.await_equal(timeout=60)  # the second instance took over when the lease had run out
     for pid in reversed(frozen):

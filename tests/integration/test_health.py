@@ -64,7 +64,7 @@ def test_o1_a_role_that_is_killed_or_stopped_is_red_and_comes_back(mixed):
     for kind, channel in (("capture", "a"), ("apply", "b")):
         pid = mixed.role_pid(kind, channel)
         since = time.monotonic()
-        os.kill(pid, signal.SIGSTOP)
+        mixed.freeze(pid)
         await_red(mixed, kind, channel, since, "hung")
         await_that(lambda was=pid: not Path(f"/proc/{was}").exists(), timeout=15, message="the hung one is replaced")
         mixed.await_ready()
