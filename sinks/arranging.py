@@ -196,8 +196,8 @@ class _Arrangement:
                 and _shape(state, last).takes
             ):
                 return False  # some other row may have taken the unique value that this one gave up
-            if last.op == "insert" and any(child.written >= 0 for child in state.children):
-                return False  # a child may have referred to it for a while
+            if last.op == "insert" and (last.anew or any(child.written >= 0 for child in state.children)):
+                return False  # the row that is there may be another one; or a child may have referred to it for a while
             if last.op != "delete":
                 del group[key]
                 self._put(state, key, write, shape, max(place[0], self._level(state, shape)))
@@ -243,7 +243,16 @@ class _Arrangement:
 
 
 def _shape(state: _State, write: RowWrite) -> _Shape:
-    name = (write.op, write.columns, write.key_columns, write.deltas, write.only, write.fresh, write.lenient)
+    name = (
+        write.op,
+        write.columns,
+        write.key_columns,
+        write.deltas,
+        write.only,
+        write.fresh,
+        write.lenient,
+        write.anew,
+    )
     shape = state.shapes.get(name)
     if shape is None:
         moves = moves_key(write)
@@ -257,7 +266,8 @@ def _shape(state: _State, write: RowWrite) -> _Shape:
 def united(first: RowWrite, second: RowWrite) -> RowWrite | None:
     """One write that does what two of one row do, for an insert or update followed by an update, or an insert again; else None."""
     if second.op == "insert":
-        same = first.op == "insert" and first.columns == second.columns and first.fresh == second.fresh
+        alike = first.columns == second.columns and first.fresh == second.fresh
+        same = first.op == "insert" and alike and not second.anew
         return msgspec.structs.replace(second, ref=first.ref) if same else None
     if first.op == "delete" or second.op != "update" or not {c for c, _ in first.fresh}.isdisjoint(second.columns):
         return None

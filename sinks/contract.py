@@ -72,6 +72,10 @@ class RowWrite(msgspec.Struct, frozen=True, gc=False):
     Of a mapping with conditions: `only` is what a row must hold besides, else it is not the one that is meant (an insert that meets
     a row of its key without it is Rejected as a duplicate; its columns are among those of an insert). `fresh` are columns that are
     written where an insert makes a row, and left alone where it meets one. `lenient`: an update that finds no row is done.
+
+    `anew`: of an insert into a table that others write too. A row of its key that is there already and differs in `columns` is another
+    one, inserted there: `Rejected(reason="conflict")`, and nothing is written over. An equal one is done. SQL databases whose log
+    nobody reads have no such tables: the generic sink never gets one.
     """
 
     table: Table
@@ -85,14 +89,15 @@ class RowWrite(msgspec.Struct, frozen=True, gc=False):
     only: tuple[tuple[str, ChannelValue], ...] = ()
     fresh: tuple[tuple[str, ChannelValue], ...] = ()
     lenient: bool = False
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ParkedRow:
     """A change that waits in `datong_parked` of its target; `change` is the packed change, only this deployment reads it.
 
-    `id` is [a-z0-9][a-z0-9._-]* and the same when the same change is parked again. `reason` is a stable word (missing_row, foreign_key,
-    rejected, refused, waiting); `error` one line, values masked. `key_text`: the keys that wait because of it, one a line, as `cdc.model.key_text`
+    `id` is [a-z0-9][a-z0-9._-]* and the same when the same change is parked again. `reason` is a stable word (missing_row, conflict,
+    foreign_key, rejected, refused, waiting); `error` one line, values masked. `key_text`: the keys that wait because of it, one a line, as `cdc.model.key_text`
     names them: the row's own, and the one that an update moves it to. `taken`: the unique keys that other rows of the target hold, one
     line each, with the key of that row: never for a log (I9).
     """
@@ -127,6 +132,9 @@ class ServerIdentity:
 
 # Why a row is rejected that another row may still let in: its parent comes, or its last child goes.
 FOREIGN_KEY: Final = "foreign_key"
+# And that its key is taken by another row of the same key, which users of the target inserted (CASES.md K4, K10).
+CONFLICT: Final = "conflict"
+IS_TAKEN: Final = "another row of this key was inserted in this channel too, with other values"
 
 
 class SinkError(Exception):

@@ -15,6 +15,8 @@ from sinks import mysql_bookkeeping
 from sinks.bookkeeping import MESSAGE_PREFIX, record_text
 from sinks.connections import Address
 from sinks.contract import (
+    CONFLICT,
+    IS_TAKEN,
     Halt,
     Rejected,
     RowWrite,
@@ -232,6 +234,10 @@ class MySQLSink(TableSink[MySQLSession, TablePlan, DataStatement]):
             if not last:
                 raise Rejected(f"{made.statement.where}: the server left a note of a value", ref=ref)
             self._open().check_notes(made.statement.where)
+        first = made.writes[0]
+        if first.anew and (answer.changed if made.kind == "update" else answer.affected > len(made.writes)):
+            ref = first.ref if len(made.writes) == 1 else None
+            raise Rejected(f"{made.statement.where}: {IS_TAKEN}", reason=CONFLICT, ref=ref)
         if made.kind != "update":
             self._logged = self._logged or answer.affected > 0
             return len(made.writes) if made.kind == "upsert" else answer.affected

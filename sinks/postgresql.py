@@ -13,7 +13,17 @@ from typing import Final
 from msgspec import structs
 
 from sinks import postgresql_bookkeeping, postgresql_staging
-from sinks.contract import Halt, Rejected, RowWrite, ServerIdentity, SinkError, TransactionHeader, Transient
+from sinks.contract import (
+    CONFLICT,
+    IS_TAKEN,
+    Halt,
+    Rejected,
+    RowWrite,
+    ServerIdentity,
+    SinkError,
+    TransactionHeader,
+    Transient,
+)
 from sinks.postgresql_catalog import read_postgresql_table
 from sinks.postgresql_people import PostgreSQLPeople
 from sinks.postgresql_session import Answer, PostgreSQLSession, Query
@@ -258,6 +268,9 @@ class PostgreSQLSink(TableSink[PostgreSQLSession, TablePlan, DataQuery]):
             if found[0][0]:
                 ref = made.writes[0].ref if len(made.writes) == 1 else None
                 raise Rejected(f"{made.query.where}: {_met(made.writes[0])}", "23505", ref=ref)
+            if made.writes[0].anew and not found[0][1]:
+                ref = made.writes[0].ref if len(made.writes) == 1 else None
+                raise Rejected(f"{made.query.where}: {IS_TAKEN}", reason=CONFLICT, ref=ref)
             return "absent" if found[0][1] else "not equal"
         changed = {number for (number,) in answer.rows}
         equal = {row[0]: row[1] for row in found}

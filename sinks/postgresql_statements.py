@@ -86,7 +86,7 @@ class TablePlan:
     def shape(self, write: RowWrite, *, staged: bool = False) -> Shape:
         """The statement for writes like this one. `staged`: out of a temporary table, where their columns allow that."""
         only, fresh = (tuple(column for column, _ in pairs) for pairs in (write.only, write.fresh))
-        name = (write.op, write.key_columns, write.columns, write.deltas, only, _nulls(write), fresh, staged)
+        name = (write.op, write.key_columns, write.columns, write.deltas, only, _nulls(write), fresh, write.anew, staged)
         shape = self._shapes.get(name)
         if shape is None:
             shape = self._shapes[name] = _MAKERS[write.op](self, write, only, fresh, staged)
@@ -258,7 +258,7 @@ def _insert(plan: TablePlan, write: RowWrite, only: tuple[str, ...], fresh: tupl
     others = [column for column in own if column not in key]
     loose = [column for column in key if plan.column(column).loose]
     quoted = ", ".join(map(quote_name, columns))
-    if others:
+    if others and not write.anew:
         changes = ", ".join(f"{quote_name(column)} = excluded.{quote_name(column)}" for column in others)
         old = ", ".join(f"t.{quote_name(column)}" for column in others)
         new = ", ".join(f"excluded.{quote_name(column)}" for column in others)

@@ -21,7 +21,9 @@ MOST_DELETES: Final = 5000
 _GROWTH: Final = 3  # a row takes the server a few times as long as us
 _WHOLE: Final = 300  # below that another round trip costs more than beginning early gains
 
-_ALIKE: Final = operator.attrgetter("table", "op", "key_columns", "columns", "deltas", "only", "fresh", "lenient")
+_ALIKE: Final = operator.attrgetter(
+    "table", "op", "key_columns", "columns", "deltas", "only", "fresh", "lenient", "anew"
+)
 RowKey: TypeAlias = tuple[str, str, tuple[str, ...], tuple[ChannelValue, ...]]
 
 
@@ -30,7 +32,7 @@ def runs(writes: Sequence[RowWrite]) -> list[Sequence[RowWrite]]:
     if not writes:
         return []
     # Most batches are one run, whose writes hold the very same objects; to see that costs a third of comparing them.
-    table, op, key_columns, columns, deltas, only, fresh, lenient = _ALIKE(writes[0])
+    table, op, key_columns, columns, deltas, only, fresh, lenient, anew = _ALIKE(writes[0])
     same = [
         True
         for write in writes
@@ -42,6 +44,7 @@ def runs(writes: Sequence[RowWrite]) -> list[Sequence[RowWrite]]:
         and write.only is only
         and write.fresh is fresh
         and write.lenient is lenient
+        and write.anew is anew
     ]
     if len(same) == len(writes):
         return [writes]
