@@ -1,10 +1,12 @@
 """Compiling the mappings that an applier writes, against its own catalog and, where that is too little, those of the channels captured.
 
 Guards I6: what a column can never hold halts here, with what to declare. A source that does not answer refuses nothing and holds up
-nobody: the value itself is still refused when it comes.
+nobody: the value itself is still refused when it comes. Says also where rows may be inserted on both sides (I3).
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import structlog
 
@@ -45,7 +47,15 @@ class Compiling:
             raise _refused(refused.problems) from None
         if promising(spec, table) and (problems := unkept(spec, table, self._sources(spec))):
             raise _refused(problems)
-        return made
+        return replace(made, contested=self._contested(spec))
+
+    def _contested(self, spec: MappingSpec) -> bool:
+        """Whether a row that an insert finds there has to be one that users of this channel inserted.
+
+        Not where a delete leaves rows behind, where a batch may be written twice (bookkeeping none), or where keys are each channel's own.
+        """
+        written_once = self._configuration.channels[spec.channel].bookkeeping == "table"
+        return spec.captures and written_once and spec.on_delete == "propagate" and spec.entity.identity is None
 
     def _sources(self, spec: MappingSpec) -> list[Source]:
         return [

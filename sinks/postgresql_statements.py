@@ -86,7 +86,17 @@ class TablePlan:
     def shape(self, write: RowWrite, *, staged: bool = False) -> Shape:
         """The statement for writes like this one. `staged`: out of a temporary table, where their columns allow that."""
         only, fresh = (tuple(column for column, _ in pairs) for pairs in (write.only, write.fresh))
-        name = (write.op, write.key_columns, write.columns, write.deltas, only, _nulls(write), fresh, write.anew, staged)
+        name = (
+            write.op,
+            write.key_columns,
+            write.columns,
+            write.deltas,
+            only,
+            _nulls(write),
+            fresh,
+            write.anew,
+            staged,
+        )
         shape = self._shapes.get(name)
         if shape is None:
             shape = self._shapes[name] = _MAKERS[write.op](self, write, only, fresh, staged)

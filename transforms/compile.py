@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import zoneinfo
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypedDict
 
 from transforms import registry
 from transforms.batches import many, over_column, over_wire
@@ -92,9 +92,16 @@ def local_codec(table: Table, name: str, zone: zoneinfo.ZoneInfo) -> ColumnCodec
     )
 
 
-def _rules(
-    spec: MappingSpec, table: Table, path: str, problems: list[Problem], *, apply: bool
-) -> dict[str, tuple[Constant, ...]]:
+class _Rules(TypedDict):
+    """See `CompiledMapping`."""
+
+    where: tuple[Constant, ...]
+    deleted: tuple[Constant, ...]
+    on_insert: tuple[Constant, ...]
+    alive: tuple[Constant, ...]
+
+
+def _rules(spec: MappingSpec, table: Table, path: str, problems: list[Problem], *, apply: bool) -> _Rules:
     """The constants of a mapping that the asked ways need; what is wrong with them joins the problems."""
     mapped = {column.column for column in spec.columns}
     found: dict[str, dict[str, Constant]] = {"where": {}, "deleted": {}, "on_insert": {}}
@@ -122,7 +129,8 @@ def _rules(
             )
         else:
             alive[name] = of_life
-    return {name: tuple(values.values()) for name, values in (found | {"alive": alive}).items()}
+    where, deleted, on_insert = (tuple(found[name].values()) for name in ("where", "deleted", "on_insert"))
+    return _Rules(where=where, deleted=deleted, on_insert=on_insert, alive=tuple(alive.values()))
 
 
 def _key_problems(spec: MappingSpec, table: Table, apply: bool) -> list[str]:

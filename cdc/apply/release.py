@@ -1,5 +1,8 @@
 """Trying parked changes again, or dropping one: an operator said so, or what they waited for may have come. Guards I4: a key's changes
 go in their order.
+
+Where rows of one key were inserted in two channels, the operator says whose row stays: `overwrite` where the other one is to come in,
+`drop` where it is not.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from cdc.apply.parking import ParkedKeys, parked_change
 from cdc.apply.people import People
 from cdc.model import Change, Layout
 from cdc.store import Command
-from sinks.contract import ParkedRow, Rejection, RowWrite, Sink
+from sinks.contract import CONFLICT, ParkedRow, Rejection, RowWrite, Sink
 from transforms.compiled import CompiledMapping
 from transforms.values import RefusedValueError
 
@@ -83,14 +86,20 @@ class Release:
 
     def obey(self, command: Command) -> None:
         """The table may have been mended since this session began: it is described anew."""
-        self._encoder.renew(self._describe())
+        mappings = list(self._describe())
+        over = command.command == "overwrite"
+        self._encoder.renew([replace(mapping, contested=False) for mapping in mappings] if over else mappings)
         rows = self._books.parked()
         named = [row for row in rows if row.id == command.argument] if command.argument else rows
         if command.command == "drop":
-            self._drop(named)
-            gone = {row.id for row in named}
+            gone = {row.id: row for row in named} | {row.id: row for row in rows if _of_a_dropped_row(row, named)}
+            self._drop(list(gone.values()))
             rows = [row for row in rows if row.id not in gone]
-        self._retry_all(rows, hanging_together(rows, {key for row in named for key in row.keys}))
+        try:
+            self._retry_all(rows, hanging_together(rows, {key for row in named for key in row.keys}))
+        finally:
+            if over:
+                self._encoder.renew(mappings)
 
     def parked(self) -> list[ParkedRow]:
         return self._books.parked()
@@ -218,6 +227,20 @@ class Release:
         if self._encoder.mapping_of(one.layout) is None:
             raise RefusedValueError(f"entity {one.layout.entity}", "no enabled mapping writes it here")
         return [] if self._people is not None else self._encoder.encode(one.layout, one.change, one.refs[0])
+
+
+def _of_a_dropped_row(row: ParkedRow, dropped: Sequence[ParkedRow]) -> bool:
+    """Whether a change is a later one of a row that was not let in because another one has its key, and is given up now.
+
+    Written after all, it would change or delete that other row.
+    """
+    return any(
+        one.reason == CONFLICT
+        and one.source == row.source
+        and (one.order, one.index) < (row.order, row.index)
+        and not set(one.keys).isdisjoint(row.keys)
+        for one in dropped
+    )
 
 
 class _InVainError(Exception):

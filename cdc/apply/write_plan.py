@@ -60,6 +60,7 @@ class WritePlan:
             for place, (at, codec) in enumerate(chosen)
             if layout.fields[at] in compiled.spec.counters
         ]
+        self._contested = compiled.contested
         self._is_plain = not (self._only or self._fresh or self._deleted or self._counters or compiled.alive)
 
     def together(self, op: Op, changes: Sequence[Change], refs: Sequence[int]) -> list[RowWrite | None] | None:
@@ -77,12 +78,19 @@ class WritePlan:
             )
             if self._is_plain:
                 table, key_columns, columns = self._table, self._key_columns, self._columns
+                if op == "insert" and self._contested:
+                    return [
+                        RowWrite(table, op, key_columns, key, columns, row, ref, anew=True)
+                        for key, row, ref in zip(keys, values, refs, strict=True)
+                    ]
                 return [
                     RowWrite(table, op, key_columns, key, columns, row, ref)
                     for key, row, ref in zip(keys, values, refs, strict=True)
                 ]
             return [
-                self._insert(key, row, ref) if op == "insert" else self._update(change, key, row, ref)
+                self._insert(key, row, ref, anew=self._contested)
+                if op == "insert"
+                else self._update(change, key, row, ref)
                 for change, key, row, ref in zip(changes, keys, values, refs, strict=True)
             ]
         except RefusedValueError:
@@ -97,7 +105,9 @@ class WritePlan:
             if change.op == "delete":
                 return None if self.mapping.on_delete == "ignore" else self._delete(key, ref)
             row = tuple([codec.encode(change.values[at]) for at, codec in self._values])
-            return self._insert(key, row, ref) if change.op == "insert" else self._update(change, key, row, ref)
+            if change.op == "insert":
+                return self._insert(key, row, ref, anew=self._contested)
+            return self._update(change, key, row, ref)
         except RefusedValueError as error:
             return error
 
@@ -107,12 +117,22 @@ class WritePlan:
         columns, values = self._columns + self._given_columns, row + self._given_values
         return RowWrite(self._table, "insert", (), (), columns, values, ref, only=self._only, fresh=self._fresh)
 
-    def _insert(self, key: Values, row: Values, ref: int) -> RowWrite | None:
+    def _insert(self, key: Values, row: Values, ref: int, *, anew: bool = False) -> RowWrite | None:
+        """`anew` is for inserts of users only: a row that comes to belong here by an update may be here already."""
         if not self._belongs(row):
             return None
         columns, values = self._columns + self._given_columns, row + self._given_values
         return RowWrite(
-            self._table, "insert", self._key_columns, key, columns, values, ref, only=self._only, fresh=self._fresh
+            self._table,
+            "insert",
+            self._key_columns,
+            key,
+            columns,
+            values,
+            ref,
+            only=self._only,
+            fresh=self._fresh,
+            anew=anew,
         )
 
     def _delete(self, key: Values, ref: int) -> RowWrite:

@@ -132,6 +132,9 @@ def _parked(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) ->
         each.add_argument("--reveal", action="store_true", help="show values; an audit line says so")
     retry = verbs.add_parser("retry", parents=[common])
     retry.set_defaults(command=_late("parked", "retry"))
+    retry.add_argument(
+        "--overwrite", action="store_true", help="reason conflict: write over the row of this key that is there"
+    )
     drop = verbs.add_parser("drop", parents=[common])
     drop.set_defaults(command=_late("parked", "drop"))
     for each in (show, retry, drop):

@@ -95,7 +95,7 @@ def show(options: argparse.Namespace) -> int:
 
 
 def retry(options: argparse.Namespace) -> int:
-    return _order(options, "retry")
+    return _order(options, "overwrite" if options.overwrite else "retry")
 
 
 def drop(options: argparse.Namespace) -> int:
@@ -103,6 +103,8 @@ def drop(options: argparse.Namespace) -> int:
 
 
 def _order(options: argparse.Namespace, verb: str) -> int:
+    if verb == "overwrite" and options.id is None:
+        raise CommandError("--overwrite is for one change: name its ID - `datong parked list` shows them", 2)
     configuration = load_for(options)
     with opened_store(configuration) as store:
         waiting = _gather(configuration, store)
@@ -111,6 +113,8 @@ def _order(options: argparse.Namespace, verb: str) -> int:
             if options.id is None
             else [_find(waiting, options)]
         )
+        if verb == "overwrite" and (reason := chosen[0].row.reason) != "conflict":
+            raise CommandError(f"{options.id} is parked for {reason}: --overwrite is for reason conflict only", 2)
         for one in chosen:
             store.audit(who(), f"parked {verb}", f"{one.channel} {one.row.id}", one.row.reason, verb)
         # All of a channel are one order: each order looks at everything that waits there.
