@@ -50,12 +50,16 @@ class Compiling:
         return replace(made, contested=self._contested(spec))
 
     def _contested(self, spec: MappingSpec) -> bool:
-        """Whether a row that an insert finds there has to be one that users of this channel inserted.
+        """Whether a row that an insert finds there has to be one that was inserted in another channel, or here.
 
         Not where a delete leaves rows behind, where a batch may be written twice (bookkeeping none), or where keys are each channel's own.
         """
         written_once = self._configuration.channels[spec.channel].bookkeeping == "table"
-        return spec.captures and written_once and spec.on_delete == "propagate" and spec.entity.identity is None
+        if spec.entity.identity is not None or spec.on_delete != "propagate" or not written_once:
+            return False
+        mappings = self._configuration.mappings.values()
+        writers = {it.channel for it in mappings if it.captures and it.entity.name == spec.entity.name}
+        return len(writers) > 1
 
     def _sources(self, spec: MappingSpec) -> list[Source]:
         return [

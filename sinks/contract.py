@@ -73,9 +73,8 @@ class RowWrite(msgspec.Struct, frozen=True, gc=False):
     a row of its key without it is Rejected as a duplicate; its columns are among those of an insert). `fresh` are columns that are
     written where an insert makes a row, and left alone where it meets one. `lenient`: an update that finds no row is done.
 
-    `anew`: of an insert into a table that others write too. A row of its key that is there already and differs in `columns` is another
-    one, inserted there: `Rejected(reason="conflict")`, and nothing is written over. An equal one is done. SQL databases whose log
-    nobody reads have no such tables: the generic sink never gets one.
+    `anew`: of an insert of rows that several write. A row of its key that is there already and differs in `columns` is another one:
+    `Rejected(reason="conflict")`, and nothing is written over. An equal one is done.
     """
 
     table: Table
@@ -132,9 +131,9 @@ class ServerIdentity:
 
 # Why a row is rejected that another row may still let in: its parent comes, or its last child goes.
 FOREIGN_KEY: Final = "foreign_key"
-# And that its key is taken by another row of the same key, which users of the target inserted (CASES.md K4, K10).
+# And that its key is that of another row, which was inserted elsewhere (CASES.md K4, K10).
 CONFLICT: Final = "conflict"
-IS_TAKEN: Final = "another row of this key was inserted in this channel too, with other values"
+IS_TAKEN: Final = "there is a row of this key with other values, inserted here or in a third channel"
 
 
 class SinkError(Exception):

@@ -12,7 +12,18 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from sinks import generic_bookkeeping
-from sinks.contract import Halt, PeopleSink, Rejected, RowWrite, ServerIdentity, SinkError, TransactionHeader, Transient
+from sinks.contract import (
+    CONFLICT,
+    IS_TAKEN,
+    Halt,
+    PeopleSink,
+    Rejected,
+    RowWrite,
+    ServerIdentity,
+    SinkError,
+    TransactionHeader,
+    Transient,
+)
 from sinks.generic_catalog import read_generic_table
 from sinks.generic_session import GenericSession
 from sinks.generic_statements import GenericPlan, GenericStatement
@@ -118,6 +129,10 @@ class GenericSink(TableSink[GenericSession, GenericPlan, GenericStatement]):
     def _one(
         session: GenericSession, made: GenericStatement, write: RowWrite, values: dict[str, object], *, single: bool
     ) -> int:
+        if made.met is not None and (equal := session.run(made.met, made.where, [values]).scalar()) is not None:
+            if not equal:
+                raise Rejected(f"{made.where}: {IS_TAKEN}", reason=CONFLICT)
+            return 0
         found = session.run(made.change, made.where, [values], single=single).rowcount
         if found or write.op == "delete" or write.lenient:
             return found

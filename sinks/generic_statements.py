@@ -29,13 +29,17 @@ _FRESH: Final = "datong_f"
 
 @dataclass(frozen=True, slots=True)
 class GenericStatement:
-    """A group's writes with their statements: `change` is run first, `insert` for the rows that it does not find."""
+    """A group's writes with their statements: `change` is run first, `insert` for the rows that it does not find.
+
+    `met`, where there is one, before both: whether the row that is there is equal already; nothing where there is none.
+    """
 
     writes: Sequence[RowWrite]
     where: str
     values: Sequence[dict[str, Any]]
     change: sa.Executable
     insert: sa.Executable | None
+    met: sa.Executable | None = None
 
 
 class GenericPlan:
@@ -50,12 +54,12 @@ class GenericPlan:
         }
         self._core = sa.table(table.name, *self._columns.values())
         self._encoders: dict[str, Encode] = {}
-        self._shapes: dict[tuple[object, ...], tuple[sa.Executable, sa.Executable | None]] = {}
+        self._shapes: dict[tuple[object, ...], tuple[sa.Executable, sa.Executable | None, sa.Executable | None]] = {}
 
     def statement(self, group: Sequence[RowWrite]) -> GenericStatement:
         """Raises Rejected for a value that cannot be written, Halt for a column that is not there."""
         first = group[0]
-        name = (first.op, first.columns, first.key_columns, first.deltas, first.only, first.fresh)
+        name = (first.op, first.columns, first.key_columns, first.deltas, first.only, first.fresh, first.anew)
         shape = self._shapes.get(name)
         if shape is None:
             shape = self._shapes[name] = self._shape(first)
@@ -102,13 +106,13 @@ class GenericPlan:
             ),
         )
 
-    def _shape(self, write: RowWrite) -> tuple[sa.Executable, sa.Executable | None]:
+    def _shape(self, write: RowWrite) -> tuple[sa.Executable, sa.Executable | None, sa.Executable | None]:
         only, fresh = [name for name, _ in write.only], [name for name, _ in write.fresh]
         for column in (*write.key_columns, *write.columns, *only, *fresh):
             self._encoder(column)
         found = self._found(write, self._columns)
         if write.op == "delete":
-            return self._core.delete().where(found), None
+            return self._core.delete().where(found), None, None
         new = {name: _bound(f"{_VALUE}{number}") for number, name in enumerate(write.columns)}
         changes: dict[str, Any] = {
             name: sa.func.coalesce(self._columns[name], 0) + value if number in write.deltas else value
@@ -116,9 +120,11 @@ class GenericPlan:
         }
         update = self._core.update().where(found).values(changes)
         if write.op == "update":
-            return update, None
+            return update, None, None
         whole = new | {name: _bound(f"{_FRESH}{number}") for number, name in enumerate(fresh)}
-        return update, self._core.insert().values(whole)
+        equal = sa.and_(*(self._columns[name].is_not_distinct_from(value) for name, value in new.items()))
+        met = sa.select(equal).select_from(self._core).where(found) if write.anew else None
+        return update, self._core.insert().values(whole), met
 
     def _values(self, write: RowWrite) -> dict[str, Any]:
         try:

@@ -57,8 +57,8 @@ class CompiledMapping:
     """`columns` in the order of the mapping; `key` are the codecs of the columns that find a row, in entity.key's order.
 
     A row is the mapping's if it has all of `where`, and counts as deleted if it has all of `deleted`. `on_insert` is for rows that
-    are created, `alive` for every row that is inserted: what the columns of `deleted` hold then. `contested`: rows of this table are
-    inserted by its own users too and go to other channels, so that an insert may meet another row of its key (CASES.md K4, K10).
+    are created, `alive` for every row that is inserted: what the columns of `deleted` hold then. `contested`: rows are
+    inserted in several channels, so that an insert may meet another row of its key (CASES.md K4, K10).
     """
 
     spec: MappingSpec

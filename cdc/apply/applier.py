@@ -97,6 +97,8 @@ class Applier:
         start = self._books.resume(options.sources, parts.change_log)
         self._known = start.known
         self._passed = start.passed
+        self._joining = start.joined
+        parts.encoder.writes_over = bool(start.joined)
         self._waiting = ParkedKeys(self._books.parked())
         self._skips = Skips(parts.store, options.target)
         self._skips.look(start.passed)
@@ -173,12 +175,22 @@ class Applier:
             self._write_rows(batch, self._unwritten | batch.written)
             self._unwritten = {}
         self._passed |= batch.reached
+        if self._joining:
+            self._join()
         if batch.skipped or not self._books.in_table:
             self._save_progress()
         if batch.skipped:
             self._control.facts.skipped += self._skips.done(batch.skipped)
         if self._skips:
             self._skips.settle(self._passed)
+
+    def _join(self) -> None:
+        """A new target has read what its tables may have held already: from now on a row that an insert meets is another one."""
+        for source, last in list(self._joining.items()):
+            at = self._passed[source]
+            if (at.order, at.end) >= last:
+                del self._joining[source]
+        self._parts.encoder.writes_over = bool(self._joining)
 
     def _write_rows(self, batch: Batch, written: Mapping[str, Progress]) -> None:
         sink, people = self._parts.sink, self._parts.people

@@ -13,7 +13,7 @@ from typing import Final, Literal
 import structlog
 
 from cdc.apply.parking import pack_row, unpack_row
-from cdc.change_log import NOWHERE, ChangeLog
+from cdc.change_log import NOWHERE, ChangeLog, EntryId
 from cdc.errors import HaltError
 from cdc.loop_guard import GuardRecord, LoopGuard
 from cdc.model import ProgressRow
@@ -28,10 +28,13 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """`known`: the lines of the target's table as they are; `passed`: up to where each stream needs not be read again."""
+    """`known`: the lines of the target's table as they are; `passed`: up to where each stream needs not be read again; `joined`: where the
+    streams ended that a new target begins to read. What lies before may be in its tables already, which were copied from another channel's.
+    """
 
     known: dict[str, Progress]
     passed: dict[str, Progress]
+    joined: dict[str, EntryId]
 
 
 class Bookkeeping:
@@ -70,10 +73,13 @@ class Bookkeeping:
         )
         known = {source: at for source, at in known.items() if source in sources}
         passed = {source: self._place(source, known.get(source), stored.get(source)) for source in sources}
+        joined: dict[str, EntryId] = {}
         for source, trimmed in change_log.trimmed(sources).items():
             at = passed[source]
             if (at.order, at.end) == NOWHERE:  # nobody kept it for this target, so it is new: it joins here
                 passed[source] = Progress(trimmed[0], trimmed[1], complete=True, hlc=0)
+                if (stream := change_log.published(source)) is not None and stream.last > trimmed:
+                    joined[source] = stream.last
             if NOWHERE < (at.order, at.end) < trimmed:
                 raise HaltError(
                     "CHANGE_LOG_GAP",
@@ -82,7 +88,7 @@ class Bookkeeping:
                 )
         self._forget_rolled_back(known)
         self.save(passed, known)
-        return Start(known, passed)
+        return Start(known, passed, joined)
 
     def _place(self, source: str, known: Progress | None, stored: Applied | None) -> Progress:
         if stored is None:

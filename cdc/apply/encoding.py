@@ -25,6 +25,7 @@ class Encoder:
     def __init__(self, mappings: Iterable[CompiledMapping]) -> None:
         self._mappings: dict[str, list[CompiledMapping]] = {}
         self._plans: dict[Layout, tuple[WritePlan, ...]] = {}
+        self._over = False
         self.renew(mappings)
 
     def renew(self, mappings: Iterable[CompiledMapping]) -> None:
@@ -33,6 +34,17 @@ class Encoder:
         for compiled in mappings:
             self._mappings.setdefault(compiled.spec.entity.name, []).append(compiled)
         self._plans.clear()
+
+    @property
+    def writes_over(self) -> bool:
+        """Whether inserts write over rows of their key, also where rows are inserted in several channels."""
+        return self._over
+
+    @writes_over.setter
+    def writes_over(self, over: bool) -> None:
+        if over != self._over:
+            self._over = over
+            self._plans.clear()
 
     def mapping_of(self, layout: Layout) -> MappingSpec | None:
         """The (first) mapping that writes this entity here; None: this channel does not map it, or has it disabled."""
@@ -91,7 +103,9 @@ class Encoder:
         plans = self._plans.get(layout)
         if plans is None:
             mappings = self._mappings.get(layout.entity, ())
-            plans = self._plans[layout] = tuple(WritePlan(compiled, layout) for compiled in mappings)
+            plans = self._plans[layout] = tuple(
+                WritePlan(compiled, layout, contested=compiled.contested and not self._over) for compiled in mappings
+            )
         return plans
 
 

@@ -86,20 +86,19 @@ class Release:
 
     def obey(self, command: Command) -> None:
         """The table may have been mended since this session began: it is described anew."""
-        mappings = list(self._describe())
-        over = command.command == "overwrite"
-        self._encoder.renew([replace(mapping, contested=False) for mapping in mappings] if over else mappings)
+        self._encoder.renew(self._describe())
         rows = self._books.parked()
         named = [row for row in rows if row.id == command.argument] if command.argument else rows
         if command.command == "drop":
             gone = {row.id: row for row in named} | {row.id: row for row in rows if _of_a_dropped_row(row, named)}
             self._drop(list(gone.values()))
             rows = [row for row in rows if row.id not in gone]
+        before = self._encoder.writes_over
+        self._encoder.writes_over = before or command.command == "overwrite"
         try:
             self._retry_all(rows, hanging_together(rows, {key for row in named for key in row.keys}))
         finally:
-            if over:
-                self._encoder.renew(mappings)
+            self._encoder.writes_over = before
 
     def parked(self) -> list[ParkedRow]:
         return self._books.parked()

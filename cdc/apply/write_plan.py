@@ -32,7 +32,8 @@ class _Route:
 class WritePlan:
     """Makes the writes of changes that have one layout."""
 
-    def __init__(self, compiled: CompiledMapping, layout: Layout) -> None:
+    def __init__(self, compiled: CompiledMapping, layout: Layout, *, contested: bool = False) -> None:
+        """`contested`: a user's insert is to make its row (`sinks.contract.RowWrite.anew`)."""
         by_field = {codec.field: codec for codec in compiled.columns}
         chosen = [(at, by_field[name]) for at, name in enumerate(layout.fields) if name in by_field]
         self.mapping = compiled.spec
@@ -60,7 +61,7 @@ class WritePlan:
             for place, (at, codec) in enumerate(chosen)
             if layout.fields[at] in compiled.spec.counters
         ]
-        self._contested = compiled.contested
+        self._contested = contested
         self._is_plain = not (self._only or self._fresh or self._deleted or self._counters or compiled.alive)
 
     def together(self, op: Op, changes: Sequence[Change], refs: Sequence[int]) -> list[RowWrite | None] | None:
