@@ -80,7 +80,7 @@ class ProgressRow(msgspec.Struct, frozen=True, array_like=True):
 class ApplyRecord(msgspec.Struct, frozen=True, array_like=True):
     """What identifies an apply transaction, in the loop guard and in the target's own log (ARCHITECTURE.md section 5).
 
-    `token` is unique per apply transaction; `rows` how many mapped rows it writes at most.
+    `token` is unique per apply transaction; `rows` how many mapped rows it writes: at most in the log, where it is said first.
     """
 
     deployment: str

@@ -268,6 +268,10 @@ class PeopleSink(Protocol):
 class Sink(Protocol):
     """One connection to one channel's database, for writing. Not thread-safe. READ COMMITTED, session settings pinned."""
 
+    # How many rows `write` and `write_singly` have written since the sink was made, at most: those that are set aside first twice, refused
+    # ones not. Rows of transactions that were rolled back are in it.
+    rows_written: int
+
     def connect(self) -> ServerIdentity: ...
 
     def close(self) -> None: ...

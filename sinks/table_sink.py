@@ -89,6 +89,7 @@ class TableSink(ABC, Generic[S, P, M]):
         self._plans: dict[int, tuple[Table, P]] = {}
         self._planned_at = 0.0
         self._wrote = False
+        self.rows_written = 0
 
     # -- what an engine says
 
@@ -194,7 +195,9 @@ class TableSink(ABC, Generic[S, P, M]):
         self._forget_old_plans()
         split = runs(writes)
         self._plan_all(split)
-        return self._write_runs(split)
+        affected = self._write_runs(split)
+        self.rows_written += len(writes)
+        return affected
 
     def _write_runs(self, split: Sequence[Sequence[RowWrite]]) -> int:
         return self._write(arranged(split, self._facts), single=False)
@@ -207,12 +210,14 @@ class TableSink(ABC, Generic[S, P, M]):
     def _attempt_or_aside(self, writes: Sequence[RowWrite]) -> None:
         try:
             self._attempt(writes)
+            self.rows_written += len(writes)
         except Rejected as refusal:
             aside = with_values_aside(writes, self._facts) if refusal.code in DUPLICATES and len(writes) > 1 else None
             if aside is None:
                 raise
             try:
                 self._attempt(aside)
+                self.rows_written += len(aside)
             except Rejected:
                 raise refusal from None
 

@@ -243,10 +243,15 @@ class Applier:
         header = TransactionHeader(options.deployment, options.target, self._epoch, secrets.token_hex(16), rows, steps)
         self._parts.lease.check()
         sink.begin(header)
+        before = sink.rows_written
         write()
+        if self._parts.people is None:  # their new rows are not written by `write`
+            rows = min(rows, sink.rows_written - before)
         options.probe("loop_guard.before_register")
         if options.captured:
-            self._parts.guard.register(sink.identity(), GuardRecord(self._parts.server.incarnation, _record(header)))
+            self._parts.guard.register(
+                sink.identity(), GuardRecord(self._parts.server.incarnation, _record(header, rows))
+            )
         options.probe("loop_guard.after_register")
         options.probe("sink.before_commit")
         self._parts.lease.check()
@@ -297,9 +302,9 @@ class Applier:
         self._control.state("running" if busy or self._delivery.holds() else "idle", self._delivery.waits_for())
 
 
-def _record(header: TransactionHeader) -> ApplyRecord:
+def _record(header: TransactionHeader, rows: int) -> ApplyRecord:
     lines = tuple(ProgressRow(m.source, m.now.order, m.now.end, m.now.complete, m.now.hlc) for m in header.moves)
-    return ApplyRecord(header.deployment, header.target, header.epoch, header.token, header.rows, lines)
+    return ApplyRecord(header.deployment, header.target, header.epoch, header.token, rows, lines)
 
 
 def _nothing() -> None:

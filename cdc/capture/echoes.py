@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import structlog
+from msgspec import structs
 
 from cdc import sabotage
 from cdc.capture.state import CaptureState
@@ -104,6 +105,10 @@ class Echoes:
             )
         else:
             self._passing = identity
+            if (
+                hit.record.token == record.token
+            ):  # told when all was written, the log's before: that one says how many at most
+                record = structs.replace(record, rows=min(record.rows, hit.record.rows))
         if self._by_thread and part.identity:
             self._count(part.identity)
         return record
