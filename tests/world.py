@@ -214,6 +214,16 @@ class World:
                 os.kill(pid, signal.SIGSTOP)
             store.execute("ROLLBACK")
 
+    def await_event(self, event: str, text: str = "", **said: Any) -> dict[str, Any]:
+        """Wait for a log line of the service: unlike what /readyz says, it stays, however short the state was that it tells of."""
+
+        def logged() -> dict[str, Any] | None:
+            lines = (line for line in self.log().rpartition("\n")[0].splitlines() if event in line and text in line)
+            told = (json.loads(line) for line in lines)
+            return next((line for line in told if line.items() >= ({"event": event} | said).items()), None)
+
+        return await_that(logged, message=lambda: f"{event} {said} {text}:\n{self.log()[-3000:]}")
+
     def log(self) -> str:
         return self.log_paths[-1].read_text(errors="replace") if self.log_paths else ""
 

@@ -14,24 +14,24 @@ import pytest
 
 from tests.waiting import await_that
 
-RED_WITHIN = 5.0
 ROLES = [("capture", "a"), ("apply", "a"), ("capture", "b"), ("apply", "b")]
 
 
-def await_red(world, kind, channel, since, word=""):
-    """Wait for 503 that names this role, and check that it came in time."""
+def await_red_while(world, kind, channel, pid, word):
+    """Wait for 503 that names this role, while the process that does not move is still there (how soon: `tests/unit/test_health.py`)."""
 
     def red():
         status, ready = world.readiness()
         it = ready.get("channels", {}).get(channel, {})
-        return status == 503 and it[kind] in {"dead", "starting", "retrying", "halted"} and f"{kind}: " in it["reason"] and (
-            word in it["reason"] and ready
-        )  # fmt: skip
+        return status == 503 and it[kind] == "dead" and f"{kind}: " in it["reason"] and word in it["reason"]
 
-    ready = await_that(red, timeout=15, message=lambda: f"red for {kind} {channel}: {world.readiness()}")
-    took = time.monotonic() - since
-    assert took <= RED_WITHIN, f"red only after {took:.1f} s"
-    return ready["channels"][channel]["reason"]
+    await_that(red, message=lambda: f"red for {kind} {channel}: {world.readiness()}")
+    assert Path(f"/proc/{pid}").exists(), "told only after it was replaced"
+
+
+def replace_after(world, time_):
+    world.extra["health"] = {"hung_after": time_}
+    world.write_configuration()
 
 
 def moving(world, ident):
@@ -49,26 +49,24 @@ def metrics(world):
 
 
 def test_o1_a_role_that_is_killed_or_stopped_is_red_and_comes_back(mixed):
-    mixed.extra["health"] = {"hung_after": "7s"}
+    mixed.extra["health"] = {"hung_after": "10m"}
     mixed.start()
     ident = 1
     for kind, channel in ROLES:
-        pid = mixed.role_pid(kind, channel)
-        since = time.monotonic()
-        os.kill(pid, signal.SIGKILL)
-        reason = await_red(mixed, kind, channel, since)
-        assert "SIGKILL" in reason
+        os.kill(mixed.role_pid(kind, channel), signal.SIGKILL)
+        mixed.await_event("health.changed", f'"{channel}: {kind}: killed by SIGKILL', status="down")
         mixed.await_ready()
         assert mixed.get("/healthz", token=None)[0] == 200
         moving(mixed, ident := ident + 10)
     for kind, channel in (("capture", "a"), ("apply", "b")):
         pid = mixed.role_pid(kind, channel)
-        since = time.monotonic()
         mixed.freeze(pid)
-        await_red(mixed, kind, channel, since, "hung")
+        await_red_while(mixed, kind, channel, pid, "hung")
+        replace_after(mixed, "6s")
         await_that(lambda was=pid: not Path(f"/proc/{was}").exists(), timeout=15, message="the hung one is replaced")
         mixed.await_ready()
         assert mixed.role_pid(kind, channel) != pid
+        replace_after(mixed, "10m")
         moving(mixed, ident := ident + 10)
     log = mixed.log()
     assert log.count('"role.killed"') == 2
@@ -80,7 +78,7 @@ def test_o1_a_role_that_is_killed_or_stopped_is_red_and_comes_back(mixed):
 def test_o1_a_role_that_hangs_is_red_and_replaced(mixed, fault):
     """It hangs in the middle of its work; the one that replaces it would too, after as much work again."""
     kind, _, channel = fault.partition("@")[2].partition(".")
-    mixed.extra["health"] = {"hung_after": "6s"}
+    mixed.extra["health"] = {"hung_after": "10m"}
     mixed.start(faults=f"{fault}=hang:600*6")
     pid = mixed.role_pid(kind, channel)
     known = 0
@@ -92,7 +90,8 @@ def test_o1_a_role_that_hangs_is_red_and_replaced(mixed, fault):
         return mixed.readiness()[0] == 503
 
     await_that(works_until_it_hangs, timeout=30, interval=0.3, message=lambda: f"red: {mixed.readiness()}")
-    assert "hung" in mixed.readiness()[1]["channels"][channel]["reason"]
+    await_red_while(mixed, kind, channel, pid, "hung")
+    replace_after(mixed, "6s")
     await_that(lambda: not Path(f"/proc/{pid}").exists(), timeout=15, message="the hung one is killed")
     await_that(lambda: len(mixed["b"].rows()) == known, timeout=30, message="its successor does the work")
 
@@ -130,13 +129,13 @@ def test_o3_o4_o6_idle_is_green_and_what_is_counted_is_true(mixed):
 
     for round_ in (1, 2):
         script(10_000 * round_)
-        await_that(lambda: numbers() == expected(), timeout=10, message=lambda: f"{numbers()} for {expected()}")
+        await_that(lambda: numbers() == expected(), message=lambda: f"{numbers()} for {expected()}")
         assert mixed.stop() == 0
         mixed.start()
-        await_that(lambda: numbers() == expected(), timeout=10, message=lambda: f"{numbers()} for {expected()}")
+        await_that(lambda: numbers() == expected(), message=lambda: f"{numbers()} for {expected()}")
 
     quiet_since = time.monotonic()
-    while time.monotonic() - quiet_since < 5:
+    while time.monotonic() - quiet_since < 2.5:  # a heartbeat or two
         status, ready = mixed.readiness()
         assert (status, ready["status"]) == (200, "ok"), ready
         assert all(role["lag_seconds"] == 0 for c in mixed.status()["channels"].values() for role in c.values())
@@ -224,8 +223,8 @@ def test_a_target_that_is_gone_shows_while_nothing_is_to_be_written(proxied):
     world.start()
     proxies["b"].refuse()
     proxies["b"].reset()
-    world.await_state("b", "apply", "retrying", timeout=5)
-    await_that(lambda: world.readiness()[0] == 503, timeout=10, message="red while it stays away")
+    world.await_state("b", "apply", "retrying")
+    await_that(lambda: world.readiness()[0] == 503, message="red while it stays away")
     proxies["b"].accept()
     world.await_ready(timeout=30)
 

@@ -21,8 +21,10 @@ Starts = Callable[..., FakeService]
 def start(tmp_path: Path) -> Iterator[Starts]:
     started: list[FakeService] = []
 
-    def begin(*roles: str, **more: Any) -> FakeService:
+    def begin(*roles: str, deaf: str = "", **more: Any) -> FakeService:
         service = FakeService(tmp_path, *roles, **more)
+        if deaf:  # from its first report on
+            service.behave(deaf, "deaf")
         started.append(service)
         return service.start()
 
@@ -54,14 +56,14 @@ def test_a_killed_role_shows_as_dead_and_is_started_again(start: Starts) -> None
     assert service.children()["apply.website"] == before["apply.website"]
 
 
-def test_a_hung_role_is_red_within_seconds_and_replaced_after_the_hang_time(start: Starts) -> None:
-    service = start("capture.website", hang_seconds=7)
+def test_a_hung_role_is_red_before_it_is_replaced_after_the_hang_time(start: Starts) -> None:
+    service = start("capture.website", hang_seconds=600)
     service.await_status("ok")
     pid = service.children()["capture.website"]
     service.behave("capture.website", "hang")
-    hung_at = time.monotonic()
-    ready = service.await_status("down", saying="hung")
-    assert time.monotonic() - hung_at < 6.5
+    ready = service.await_status("down", saying="hung")  # how soon: tests/unit/test_health.py
+    assert not gone(pid)
+    service.configure("capture.website", hang_seconds=5)
     assert ready["channels"]["website"]["capture"] == "dead"
     assert ready["code"] == 503
     assert service.ask("/healthz").code == 200
@@ -116,13 +118,11 @@ def test_a_rejected_reload_leaves_everything_running_and_says_so(start: Starts) 
 
 
 @pytest.mark.parametrize("how", ["connection refused", "hang"])
-def test_redis_out_of_reach_is_down_within_five_seconds_and_no_address_is_told(start: Starts, how: str) -> None:
+def test_redis_out_of_reach_is_down_and_no_address_is_told(start: Starts, how: str) -> None:
     service = start("capture.website")
     service.await_status("ok")
     (service.folder / "redis.down").write_text(how)
-    since = time.monotonic()
-    ready = service.await_status("down", saying="Redis out of reach")
-    assert time.monotonic() - since < 5.5
+    ready = service.await_status("down", saying="Redis out of reach")  # how soon: tests/unit/test_health.py
     assert "127.0.0.1" not in str(ready)
     (service.folder / "redis.down").unlink()
     service.await_status("ok")
@@ -149,8 +149,7 @@ def test_sigterm_stops_everything_and_exits_with_zero(start: Starts) -> None:
 
 
 def test_a_role_that_does_not_stop_is_killed_after_the_grace(start: Starts) -> None:
-    service = start("capture.website", grace_seconds=1)
-    service.behave("capture.website", "deaf")
+    service = start("capture.website", grace_seconds=1, deaf="capture.website")
     service.await_status("ok")
     pid = service.children()["capture.website"]
     service.process.send_signal(signal.SIGTERM)
@@ -159,26 +158,24 @@ def test_a_role_that_does_not_stop_is_killed_after_the_grace(start: Starts) -> N
 
 
 def test_a_second_sigterm_stops_at_once(start: Starts) -> None:
-    service = start("capture.website", grace_seconds=60)
-    service.behave("capture.website", "deaf")
+    service = start("capture.website", grace_seconds=60, deaf="capture.website")
     service.await_status("ok")
     pid = service.children()["capture.website"]
     service.process.send_signal(signal.SIGTERM)
     await_that(lambda: "service.stopping" in service.log)
     service.process.send_signal(signal.SIGTERM)
-    assert service.process.wait(5) == 1
+    assert service.process.wait(20) == 1  # not the minute of its grace
     assert gone(pid)
 
 
 def test_a_killed_supervisor_leaves_no_orphan(start: Starts) -> None:
-    service = start("capture.website", "apply.website")
-    service.behave("apply.website", "deaf")
+    service = start("capture.website", "apply.website", deaf="apply.website")
     service.await_status("ok")
     children = service.children()
     assert set(children) == {"capture.website", "apply.website", "admin"}
     service.process.kill()
     service.process.wait()
-    await_that(lambda: all(gone(pid) for pid in children.values()), timeout=5, message=f"{children} to be gone")
+    await_that(lambda: all(gone(pid) for pid in children.values()), message=f"{children} to be gone")
 
 
 def test_a_killed_admin_server_comes_back_at_the_same_address(start: Starts) -> None:
@@ -196,7 +193,7 @@ def test_a_stopped_supervisor_is_not_called_healthy(start: Starts) -> None:
     service.await_status("ok")
     service.process.send_signal(signal.SIGSTOP)
     try:
-        service.await_status("down", saying="supervisor", timeout=7)
+        service.await_status("down", saying="supervisor")
         assert service.ask("/healthz").code == 503
     finally:
         service.process.send_signal(signal.SIGCONT)
