@@ -105,9 +105,8 @@ class Echoes:
             )
         else:
             self._passing = identity
-            if (
-                hit.record.token == record.token
-            ):  # told when all was written, the log's before: that one says how many at most
+            # The guard was told when all was written; the log before, so that it says how many at most.
+            if hit.record.token == record.token:
                 record = structs.replace(record, rows=min(record.rows, hit.record.rows))
         if self._by_thread and part.identity:
             self._count(part.identity)
