@@ -23,6 +23,7 @@ REPEAT_SECONDS: Final = 30.0
 _REMEMBERED_LINES: Final = 500
 _SHORTEST_SECRET: Final = 4  # a shorter one would blacken half of every line
 _ALWAYS_FRESH: Final = frozenset({"ts", "seconds", "attempt"})
+_ALIKE: Final = "alike"
 _OTHERS: Final = ("uvicorn", "uvicorn.error", "uvicorn.access", "sqlalchemy", "pymysqlreplication", "asyncio", "redis")
 
 
@@ -58,7 +59,10 @@ class SecretsFilter:
 
 
 class Repeats:
-    """Drops a line that was written less than 30 s ago, and says afterwards how many were dropped."""
+    """Drops a line that was written less than 30 s ago, and says afterwards how many were dropped.
+
+    Lines of one event that say the same `alike` count as the same line; it is not written.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -66,7 +70,10 @@ class Repeats:
 
     def __call__(self, _logger: object, _method: str, event: EventDict) -> EventDict:
         now = self._clock()
-        line = repr(sorted((key, str(value)) for key, value in event.items() if key not in _ALWAYS_FRESH))
+        told = event
+        if _ALIKE in event:
+            told = {"event": event["event"], _ALIKE: event.pop(_ALIKE)}
+        line = repr(sorted((key, str(value)) for key, value in told.items() if key not in _ALWAYS_FRESH))
         at, dropped = self._seen.get(line, (now - REPEAT_SECONDS, 0))
         if now - at < REPEAT_SECONDS:
             self._seen[line] = (at, dropped + 1)

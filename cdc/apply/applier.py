@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
@@ -21,6 +22,7 @@ from cdc.apply.bookkeeping import Bookkeeping
 from cdc.apply.delivery import Delivery, entry_id
 from cdc.apply.encoding import Encoder
 from cdc.apply.orphans import Orphans
+from cdc.apply.parked_lines import ParkedLines, kind_of
 from cdc.apply.parking import ParkedKeys
 from cdc.apply.people import People
 from cdc.apply.people_plan import Planner
@@ -33,7 +35,6 @@ from cdc.loop_guard import GuardRecord, LoopGuard
 from cdc.model import ApplyRecord, ProgressRow, folded
 from cdc.store import Store
 from sinks.contract import Progress, Rejected, ServerIdentity, Sink, TransactionHeader
-from sinks.taken_keys import told
 from transforms.compiled import CompiledMapping
 from transforms.tables import Engine
 
@@ -121,10 +122,15 @@ class Applier:
         self._unwritten: dict[str, Progress] = {}  # moved past entries of which nothing is mapped here
         self._saved: dict[str, Progress] = dict(start.passed)
         self._progress_at = 0.0
+        self._parked_lines = ParkedLines()
         log.info("apply_resumed", positions={s: f"{at[0]}-{at[1]}" for s, at in self._at.items()}, epoch=self._epoch)
 
     def run(self) -> None:
         """Work until the control says to end: read what is there, put causes before effects, write it, report."""
+        with closing(self._parked_lines):
+            self._work()
+
+    def _work(self) -> None:
         while self._control.turn():
             self._obey()  # first: a retry or a drop may be what the batch that halts us needs
             self._read()
@@ -137,6 +143,7 @@ class Applier:
                 self._awaiting.release_when_due()
             self._orphans.retry_when_due()
             self._write_progress_when_due()
+            self._parked_lines.tell_when_due()
             self._report(busy=bool(entries))
         self._save_progress()
 
@@ -220,7 +227,10 @@ class Applier:
         try:
             self._transact(rows, whole, written)
         except Rejected as error:
-            log.warning("batch_rejected", rows=rows, code=error.code, error=str(error), hint="trying row by row")
+            log.warning(
+                "batch_rejected", rows=rows, code=error.code, error=str(error), hint="trying row by row",
+                alike=kind_of(str(error)),
+            )  # fmt: skip
             sink.rollback()
             self._transact(2 * rows, singly, written)  # what is set aside first is written twice
         if people is not None and batch.people is not None:
@@ -229,10 +239,7 @@ class Applier:
         self._orphans.add(parked)
         if self._awaiting is not None:
             self._awaiting.add(parked)
-        for row in parked:
-            log.warning(
-                "row_parked", id=row.id, mapping=row.mapping, reason=row.reason, error=told(row.error, row.taken)
-            )
+        self._parked_lines.tell(parked)
         self._control.facts.rows += rows - (len(parked) - len(batch.parked))
         self._control.facts.transactions += batch.transactions
 

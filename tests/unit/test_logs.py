@@ -54,6 +54,19 @@ def test_an_identical_line_is_written_again_after_a_while_with_the_count_of_thos
     assert repeats(None, "", dict(line))["repeated"] == 3
 
 
+def test_lines_that_are_said_to_be_alike_count_as_the_same_line_and_do_not_show_why() -> None:
+    now = 0.0
+    repeats = Repeats(lambda: now)
+    line = {"event": "batch_rejected", "rows": 3, "alike": "too long"}
+    assert repeats(None, "", dict(line)) == {"event": "batch_rejected", "rows": 3}
+    with pytest.raises(structlog.DropEvent):
+        repeats(None, "", line | {"rows": 4})
+    assert repeats(None, "", line | {"alike": "too short"})["rows"] == 3
+    assert repeats(None, "", line | {"event": "another"})["rows"] == 3
+    now = REPEAT_SECONDS
+    assert repeats(None, "", line | {"rows": 5}) == {"event": "batch_rejected", "rows": 5, "repeated": 1}
+
+
 def test_a_process_writes_json_lines_masked_and_bound_even_in_a_traceback() -> None:
     program = f"""
 import logging, structlog
