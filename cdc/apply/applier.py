@@ -22,7 +22,7 @@ from cdc.apply.bookkeeping import Bookkeeping
 from cdc.apply.delivery import Delivery, entry_id
 from cdc.apply.encoding import Encoder
 from cdc.apply.orphans import Orphans
-from cdc.apply.parked_lines import ParkedLines, kind_of
+from cdc.apply.parked_lines import ParkedLines
 from cdc.apply.parking import ParkedKeys
 from cdc.apply.people import People
 from cdc.apply.people_plan import Planner
@@ -229,7 +229,7 @@ class Applier:
         except Rejected as error:
             log.warning(
                 "batch_rejected", rows=rows, code=error.code, error=str(error), hint="trying row by row",
-                alike=kind_of(str(error)),
+                alike=str(error),
             )  # fmt: skip
             sink.rollback()
             self._transact(2 * rows, singly, written)  # what is set aside first is written twice
