@@ -46,7 +46,9 @@ def read_mysql_table(ask: Ask, engine: Engine, schema: str | None, name: str) ->
     """Read one table; None if it does not exist, or is a view. `schema` None: the connection's database."""
     in_schema = "DATABASE()" if schema is None else text_literal(schema)
     where = f"TABLE_SCHEMA = {in_schema} AND TABLE_NAME = {text_literal(name)}"
-    kinds = ask(f"SELECT TABLE_TYPE, ENGINE FROM information_schema.TABLES WHERE {where}")
+    # MariaDB puts the present time into a TIMESTAMP in place of NULL whatever that variable says.
+    implicit = "1" if engine == "mariadb" else "NOT @@explicit_defaults_for_timestamp"
+    kinds = ask(f"SELECT TABLE_TYPE, ENGINE, {implicit} FROM information_schema.TABLES WHERE {where}")
     if not kinds or kinds[0][0] not in TABLE_KINDS:
         return None
     rows = ask(
@@ -63,7 +65,8 @@ def read_mysql_table(ask: Ask, engine: Engine, schema: str | None, name: str) ->
             f" WHERE CONSTRAINT_SCHEMA = {in_schema} AND TABLE_NAME = {text_literal(name)}"
         )
         json_columns = {found[1] for (clause,) in checks if (found := _JSON_CHECK.fullmatch(str(clause)))}
-    columns = tuple(_column(engine, row, json_columns) for row in rows)
+    fills_timestamps = bool(int(kinds[0][2]))
+    columns = tuple(_column(engine, row, json_columns, fills_timestamps=fills_timestamps) for row in rows)
     keys, hashed = _unique_indexes(ask, where)
     whole = {index: tuple(map(str, parts)) for index, parts in keys.items() if None not in parts}
     table = Table(
@@ -115,13 +118,14 @@ def _unique_indexes(ask: Ask, where: str) -> tuple[dict[str, list[str | None]], 
     return indexes, hashed
 
 
-def _column(engine: Engine, row: Sequence[Any], json_columns: set[str]) -> Column:
+def _column(engine: Engine, row: Sequence[Any], json_columns: set[str], *, fills_timestamps: bool) -> Column:
     _, _, name, data_type, column_type, nullable, default, extra, length, precision, scale, fraction, charset, _ = row
     name, extra, column_type = str(name), str(extra), str(column_type)
     base = "json" if name in json_columns else str(data_type).lower()
     decimal = base in ("decimal", "numeric")
     declared = decimal or (base in ("float", "double") and scale is not None)
     auto_increment = "auto_increment" in extra.lower()
+    may_be_null = str(nullable).upper() == "YES"
     return Column(
         name=name,
         type=ColumnType(
@@ -135,10 +139,11 @@ def _column(engine: Engine, row: Sequence[Any], json_columns: set[str]) -> Colum
             labels=_labels(column_type) if base in ("enum", "set") else None,
             kind="enum" if base == "enum" else "base",
         ),
-        nullable=str(nullable).upper() == "YES",
+        nullable=may_be_null,
         generated=bool(_GENERATED.search(extra)),
         has_default=(default is not None and str(default).upper() != "NULL") or auto_increment,
         auto_increment=auto_increment,
+        value_of_null=not may_be_null and (auto_increment or (base == "timestamp" and fills_timestamps)),
     )
 
 

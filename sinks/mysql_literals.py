@@ -69,21 +69,13 @@ def literal_encoder(column: Column) -> Encoder:
     Raises LookupError for a column of a type that no encoder knows.
     """
     encode = _encoder(column)
-    return _with_value(column, encode) if makes_a_value_of_null(column) else encode
-
-
-def makes_a_value_of_null(column: Column) -> bool:
-    """Whether the server may put a value of its own into a column instead of NULL.
-
-    An AUTO_INCREMENT column takes a number, a TIMESTAMP (with explicit_defaults_for_timestamp off) the present time.
-    """
-    if column.nullable:
-        return False
-    return column.type.name == "timestamp" or (column.type.name in _INTEGERS and column.has_default)
+    return _with_value(column, encode) if column.value_of_null else encode
 
 
 def _with_value(column: Column, encode: Encoder) -> Encoder:
-    """Of a column that must hold a value, and into which the server would put one of its own instead of NULL."""
+    """Of a column that must hold a value, and into which the server would put one of its own instead of NULL: AUTO_INCREMENT takes a number,
+    TIMESTAMP the present time. What else is NOT NULL the server refuses itself, unless a trigger fills it.
+    """
 
     def given(value: ChannelValue) -> str:
         return encode(value) if value is not None else refuse(column, "it must not be NULL")

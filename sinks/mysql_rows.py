@@ -13,7 +13,7 @@ import decimal
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
-from sinks.mysql_literals import Encoder, is_plain, makes_a_value_of_null, text_literal
+from sinks.mysql_literals import Encoder, is_plain, text_literal
 from sinks.value_checks import decimals_form
 from sinks.value_texts import are_without_escapes, json_array, number_texts, texts_in_quotes
 from transforms.tables import Column
@@ -34,7 +34,7 @@ class ColumnWriter:
 
     def __init__(self, column: Column, encode: Encoder) -> None:
         self.encode = encode
-        self._refuses_null = makes_a_value_of_null(column)
+        self._refuses_null = column.value_of_null
         usual = _fast(column)
         self._usual, self._fast = ({usual[0]}, usual[1]) if usual else (set[type](), _nothing)
 

@@ -68,6 +68,7 @@ class Column:
     generated: bool = False  # the server computes it: generated always, identity always
     has_default: bool = False
     auto_increment: bool = False  # MySQL and MariaDB: the server numbers new rows
+    value_of_null: bool = False  # MySQL and MariaDB: given NULL, the server puts in a value of its own
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,7 +217,9 @@ def test_null_is_refused_where_the_server_would_make_a_value_of_it(mysql_target:
         insert(table, 3, id=3, n=3, at=moment),
     ])  # fmt: skip
     lease.commit(header)
-    assert [(refused.ref, "must not be NULL" in refused.error) for refused in rejections] == [(1, True), (2, True)]
+    said = ["must not be NULL", "must not be NULL" if target.engine == "mariadb" else "1048"]  # MySQL itself
+    assert [(refused.ref, refused.error) for refused in rejections if said[refused.ref - 1] not in refused.error] == []
+    assert [refused.ref for refused in rejections] == [1, 2]
     assert target.execute("SELECT id, n FROM made") == [(3, 3)]
 
 
