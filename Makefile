@@ -32,7 +32,7 @@ demo: setup servers ## private databases, live traffic, admin page; ARGS=--check
 	.venv/bin/datong demo $(ARGS)
 
 test: dev servers mysql9 browser ## all tests but the long ones, with real servers
-	$(python) -m pytest -q -n 2 --durations=30 $(ARGS)
+	$(python) -m pytest -q -n 2 --dist worksteal --durations=30 $(ARGS)
 
 soak: dev servers mysql9 browser ## the long forms of the tests: hours
 	$(python) -m pytest -q -m soak --timeout=0 $(ARGS)

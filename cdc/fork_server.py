@@ -23,7 +23,7 @@ import msgspec
 from setproctitle import setproctitle, setthreadtitle
 
 from cdc import roles
-from cdc.child import PARENT_VARIABLE, bind_to_parent
+from cdc.child import bind_to_parent
 
 READY: Final = b"ready"
 MOST_BYTES: Final = 1 << 16
@@ -50,12 +50,13 @@ def _fork_twice(words: Sequence[str], requests: socket.socket) -> int:
     reading, writing = os.pipe()
     between = os.fork()
     if between == 0:
+        parent = os.getpid()
         pid = os.fork()
         if pid == 0:
             requests.close()
             os.close(reading)
             os.close(writing)
-            _become_role(words)
+            _become_role(words, parent)
         os.write(writing, str(pid).encode())
         os._exit(0)
     os.close(writing)
@@ -65,15 +66,14 @@ def _fork_twice(words: Sequence[str], requests: socket.socket) -> int:
     return pid
 
 
-def _become_role(words: Sequence[str]) -> None:
-    """What `python -m cdc.roles` does, in this process. Never returns."""
+def _become_role(words: Sequence[str], parent: int) -> None:
+    """What `python -m cdc.roles` does, in this process, once its parent for a moment has ended. Never returns."""
     os.setpgid(0, 0)  # Ctrl-C in a terminal reaches the supervisor alone
     setproctitle(" ".join([sys.executable, "-m", "cdc.roles", *words]))
     setthreadtitle(".".join(words[:2]))  # what top and ps -o comm show: capture.website
-    supervisor = int(os.environ[PARENT_VARIABLE])
     deadline = time.monotonic() + _ADOPTION_SECONDS
-    while os.getppid() != supervisor and time.monotonic() < deadline:
-        time.sleep(0.0005)
+    while os.getppid() == parent and time.monotonic() < deadline:
+        time.sleep(0.0005)  # who has adopted it then, and whether that is the supervisor, is asked first thing (`bind_to_parent`)
     code = 1
     try:
         code = roles.main(list(words))

@@ -81,8 +81,6 @@ class Channel:
 class World:
     """Channels, their configuration and the service."""
 
-    as_it_is = False  # whether its services import for themselves
-
     def __init__(self, folder: Path, redis: RedisDatabase, channels: Mapping[str, Database]) -> None:
         self.folder = folder
         self.redis = redis
@@ -166,7 +164,7 @@ class World:
             process = programs.start(
                 "cdc.cli", ["-c", str(self.path), *(arguments or ("run",))],
                 environment=env, output=log, errors=log, supervises=True,
-                as_it_is=as_it_is or self.as_it_is or environment is not None,
+                as_it_is=as_it_is or environment is not None,
             )  # fmt: skip
         self.processes.append(process)
         self.log_paths.append(log_path)

@@ -10,17 +10,23 @@ import pytest
 
 from bench.harness.workload import Workload, row
 from bench.subjects.checking import check
+from tests.servers import server_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 INSERTS = Workload("ins10", "insert", 10, 2000)
 UPDATES = Workload("upd10", "update", 10, 200, base=100)
 
 
-def test_a_quick_run_prints_one_json_object_with_every_subject_and_leaves_nothing(tmp_path):
-    tmp_path.chmod(0o711)
+@pytest.fixture
+def folder():
+    with server_folder() as made:
+        yield made
+
+
+def test_a_quick_run_prints_one_json_object_with_every_subject_and_leaves_nothing(folder):
     done = subprocess.run(
         [sys.executable, "-m", "bench", "read", "--quick", "--json", "--rows", "0.02", "--servers", "mariadb",
-         "--workloads", "ins10", "--folder", str(tmp_path)],
+         "--workloads", "ins10", "--folder", str(folder)],
         cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -36,7 +42,7 @@ def test_a_quick_run_prints_one_json_object_with_every_subject_and_leaves_nothin
         assert measured["cpu_us_per_row"] > 0
         assert 10 < measured["memory_first_mb"] < 150
     assert rows["debezium-json"]["skipped"]
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
 def test_what_was_read_is_held_to_what_was_written():

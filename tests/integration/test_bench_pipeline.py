@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,17 +12,23 @@ import pytest
 from bench.harness.arrival import NotArrived, Target
 from bench.harness.servers import Engine
 from bench.harness.workload import Workload, table_statement, transactions
+from tests.servers import server_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 INSERTS = Workload("ins10", "insert", 10, 100)
 UPDATES = Workload("upd10", "update", 10, 150, base=100)
 
 
-def test_a_small_run_measures_the_service_end_to_end_and_at_a_steady_pace(tmp_path: Path) -> None:
-    tmp_path.chmod(0o711)
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with server_folder() as made:
+        yield made
+
+
+def test_a_small_run_measures_the_service_end_to_end_and_at_a_steady_pace(folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "bench", "pipeline", "--quick", "--json", "--rows", "0.02", "--pairs", "mariadb->postgresql",
-         "--workloads", "ins10", "latency", "--folder", str(tmp_path)],
+         "--workloads", "ins10", "latency", "--folder", str(folder)],
         cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -39,7 +46,7 @@ def test_a_small_run_measures_the_service_end_to_end_and_at_a_steady_pace(tmp_pa
     for role in ("supervisor", "admin", "capture", "apply"):
         assert 10 < rows["idle", "datong"][f"memory_{role}_mb"] < 150
     assert all(row["skipped"] for (_, subject), row in rows.items() if subject == "native")
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("engine", ["postgresql", "mariadb"])

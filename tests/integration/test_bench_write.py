@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,21 @@ import pytest
 from bench.harness.workload import row, table_statement
 from bench.write import Batches, differs
 from bench.writers.contract import batch_of
+from tests.servers import server_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_a_quick_run_measures_every_way_in_every_step(tmp_path: Path) -> None:
-    tmp_path.chmod(0o711)
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with server_folder() as made:
+        yield made
+
+
+def test_a_quick_run_measures_every_way_in_every_step(folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "bench", "write", "--quick", "--json", "--rows", "0.02", "--servers", "mariadb", "postgresql",
-         "--sizes", "100", "--progress", "--folder", str(tmp_path)],
+         "--sizes", "100", "--progress", "--folder", str(folder)],
         cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -36,7 +43,7 @@ def test_a_quick_run_measures_every_way_in_every_step(tmp_path: Path) -> None:
         fastest = max(one["rows_per_second"] for one in peers if one["subject"] != "datong")
         expects = result["rows_per_second"] / fastest if result["subject"] == "datong" else None
         assert result.get("of_fastest") == (expects and pytest.approx(expects))
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
 def test_batches_hold_every_row_once() -> None:

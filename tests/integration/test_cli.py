@@ -8,7 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from tests.integration.test_admin import FILE
 from tests.ports import free_port
 from tests.servers import MySQLDatabase, PostgreSQLDatabase, RedisDatabase
 from tests.service import REPOSITORY, FakeService
+from tests.waiting import await_that
 
 CANARY = "canary-password"
 
@@ -219,12 +219,12 @@ def test_status_shows_what_the_running_service_says(running: FakeService) -> Non
     assert "website" in readable.stdout
 
 
-def test_a_toggle_by_command_reaches_the_running_service_within_a_second(running: FakeService) -> None:
+def test_a_toggle_by_command_reaches_the_running_service(running: FakeService) -> None:
     Datong(running.folder)("mapping", "disable", "crm.stock")
-    deadline = time.monotonic() + 1
-    while running.ask("/api/status", token="canary-token-7c1f").json["mappings"]["crm.stock"]["enabled"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    await_that(
+        lambda: not running.ask("/api/status", token="canary-token-7c1f").json["mappings"]["crm.stock"]["enabled"],
+        message="off",
+    )
 
 
 def test_a_wrong_token_is_told(running: FakeService, tmp_path: Path) -> None:

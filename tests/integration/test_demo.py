@@ -127,7 +127,6 @@ def test_a_sabotaged_check_fails_with_the_right_count(folder: Path, sabotage: st
         assert {name: result[name] for name in ("loops", "lost", "diverged", "parked")} == {
             "loops": 0, "lost": 0, "diverged": 0, "parked": 0, count: 2,
         }  # fmt: skip
-    assert result["seconds"] < 60
 
 
 def test_a_check_that_is_interrupted_says_so_and_leaves_nothing(folder: Path) -> None:
@@ -149,7 +148,10 @@ def test_a_missing_server_is_one_clear_line(folder: Path, tmp_path: Path) -> Non
     demo.leaves_nothing()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",  # Ctrl-C ends the next test's demo, SIGTERM the check above
+    [signal.SIGHUP, *(pytest.param(number, marks=pytest.mark.soak) for number in (signal.SIGINT, signal.SIGTERM))],
+)
 def test_whatever_ends_the_demo_nothing_is_left(folder: Path, number: signal.Signals) -> None:
     demo = Demo(folder)
     demo.says("in step")

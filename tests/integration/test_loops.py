@@ -60,7 +60,10 @@ def one_change_each_way(ab, quiet_seconds):
         assert taken(counters) == {name: 1, other: 1}
     assert ab.await_equal() == {}
     assert written_in_quiet(ab, counters, quiet_seconds) == {"a": 0, "b": 0}
-    assert sum(channel["capture"]["echoes"] for channel in ab.status()["channels"].values()) >= 6
+    await_that(
+        lambda: sum(channel["capture"]["echoes"] for channel in ab.status()["channels"].values()) >= 6,
+        message=lambda: f"six echoes: {ab.status()}",
+    )
 
 
 def test_l2_full_mesh_applies_every_row_change_exactly_twice(abc):

@@ -53,8 +53,6 @@ def _proc(pid, name):
 class CanaryWorld(World):
     """Accounts of its own, whose passwords are canaries; the URLs hold them as an operator would write them."""
 
-    as_it_is = True  # its processes' own command lines are searched
-
     def configuration(self):
         document = super().configuration()
         a, b = self.channels.values()
@@ -105,7 +103,7 @@ def test_a7_no_secret_and_no_row_value_shows_anywhere(canaries, tcp_proxy):
     for name, proxy in proxies.items():
         world.channels[name].port = proxy.port
     said = []
-    world.start("--debug", "run")
+    world.start("--debug", "run", as_it_is=True)  # its processes' own command lines are searched
     world["a"].execute("INSERT INTO t VALUES (1, 1, 'fine')")
     world["a"].execute("INSERT INTO t VALUES (2, 1, %s)", ROW)
     await_that(lambda: world.role("b", "apply")["parked"] == 1, message=lambda: f"parked; {world.status()}")

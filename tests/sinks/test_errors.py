@@ -35,7 +35,7 @@ def test_waiting_for_a_lock_is_transient_and_bounded(server_target: Target) -> N
         started = time.monotonic()
         with pytest.raises(Transient) as caught:
             sink.write([update(table, 1, quantity=3)])
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 25  # the servers' own patience is 50 s, and for ever
         assert caught.value.code == ("55P03" if target.postgresql else "1205")
         sink.rollback()
         blocker.rollback()
@@ -237,7 +237,7 @@ def test_a_connection_that_never_answers_becomes_transient(
     started = time.monotonic()
     with pytest.raises(Transient):
         sink.write([insert(table, id=1, name="a", quantity=1)])
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 25  # without the patience of a second it is a minute
     sink.rollback()
 
 
