@@ -73,7 +73,7 @@ def _become_role(words: Sequence[str], parent: int) -> None:
     setthreadtitle(".".join(words[:2]))  # what top and ps -o comm show: capture.website
     deadline = time.monotonic() + _ADOPTION_SECONDS
     while os.getppid() == parent and time.monotonic() < deadline:
-        time.sleep(0.0005)  # who has adopted it then, and whether that is the supervisor, is asked first thing (`bind_to_parent`)
+        time.sleep(0.0005)  # whether the supervisor has adopted it then is asked first thing (`bind_to_parent`)
     code = 1
     try:
         code = roles.main(list(words))
