@@ -178,6 +178,16 @@ class World:
             message=lambda: f"ready; {self.readiness()}\n{self.log()[-3000:]}",
         )
 
+    def await_green(self) -> None:
+        """What /readyz says is a moment old: rows that have arrived are there before it says so."""
+        await_that(lambda: self.readiness()[1].get("status") == "ok", message=lambda: f"green: {self.readiness()}")
+
+    def await_nothing_parked(self) -> None:
+        await_that(
+            lambda: all((c["apply"] or {}).get("parked", 0) == 0 for c in self.status()["channels"].values()),
+            message=lambda: f"nothing parked: {self.status()}",
+        )
+
     def stop(self, timeout: float = 20) -> int:
         process = self.processes[-1]
         process.send_signal(signal.SIGTERM)

@@ -72,7 +72,7 @@ def check_all_held(world, counters, load):
     markers = 2 * len(world.channels) * (len(world.channels) - 1)
     for name, counter in counters.items():
         assert load.own[name] <= total(counter.take()) <= load.changes + markers
-    assert all(channel["apply"]["parked"] == 0 for channel in world.status()["channels"].values())
+    world.await_nothing_parked()
     await_that(lambda: world.guard_records() == 0, message=lambda: f"no record left: {world.guard_records()}")
 
 

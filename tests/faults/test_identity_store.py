@@ -22,7 +22,7 @@ def check_everybody_arrived(shop, numbers):
         orders |= {f"{name}{n}": (f"m{n}", 1) for n in of}
     shop.await_people(people, timeout=60)
     shop.await_orders(orders, timeout=60)
-    assert shop.parked() == {"a": 0, "b": 0}
+    shop.world.await_nothing_parked()
     assert shop.questions() == []
 
 

@@ -147,7 +147,7 @@ def retry_and_drop(world, keys, refused):
     for waiting in [i for i, key in keys.items() if key != 2]:
         assert world.command("parked", "drop", waiting).returncode == 0
     await_parked(world, 0)
-    await_that(lambda: world.readiness()[1]["status"] == "ok", message=lambda: f"green: {world.readiness()}")
+    world.await_green()
     assert {
         ("parked reveal", "all"),
         ("parked reveal", too_long),
@@ -205,20 +205,27 @@ def test_a_mapping_may_halt_instead(make_world):
     await_parked(world, 1)
 
 
+def switch(world, verb):
+    """Turn b.t on or off, and wait until its applier (not only the supervisor) has taken that up."""
+    resumed = world.log().count('"apply_resumed"')
+    assert world.command("mapping", verb, "b.t").returncode == 0
+    await_that(
+        lambda: world.log().count('"apply_resumed"') > resumed, message=lambda: f"{verb}d: {world.log()[-2000:]}"
+    )
+
+
 def test_a_retry_while_the_mapping_is_off_loses_nothing(make_world):
     world = strict_target(make_world, "postgresql_db")
     a, b = world["a"], world["b"]
     world.start()
     a.execute("INSERT INTO t VALUES (2, 5000, 'x', 1, NULL)")
     await_parked(world, 1)
-    assert world.command("mapping", "disable", "b.t").returncode == 0
-    await_that(lambda: not world.status()["mappings"]["b.t"]["enabled"], message="off")
+    switch(world, "disable")
     b.execute("ALTER TABLE t DROP CONSTRAINT small")
     assert world.command("parked", "retry").returncode == 0
     await_that(lambda: "parked_retried" in world.log(), message="the retry")
     assert len(parked(world)) == 1
-    assert world.command("mapping", "enable", "b.t").returncode == 0
-    await_that(lambda: world.status()["mappings"]["b.t"]["enabled"], message="on")
+    switch(world, "enable")
     world.await_state("b", "apply", "idle")
     assert world.command("parked", "retry").returncode == 0
     await_that(lambda: 2 in b.rows(), message="the row")

@@ -155,7 +155,7 @@ def test_rows_of_one_entity_live_in_two_tables_told_apart_by_a_field(make_world)
     )
     world["a"].execute("UPDATE web SET note = 'from a' WHERE id = 3")
     await_row(world, "b", 3, ("web", "from a"), "kind, note")
-    assert world.role("a", "apply")["parked"] == 0
+    world.await_nothing_parked()
 
 
 def test_explain_shows_what_each_column_becomes(make_world):

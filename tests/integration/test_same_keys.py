@@ -90,7 +90,7 @@ def test_rows_of_one_key_in_two_channels_are_parked_as_a_pair_until_an_operator_
     assert world.await_equal() == {KEY: (10, "a's secret")}
     b.execute("UPDATE t SET v = v + 1 WHERE id = %s", KEY)
     await_that(lambda: a.rows() == {KEY: (11, "a's secret")}, message="the row goes on in both ways")
-    assert world.readiness()[1]["status"] == "ok"
+    world.await_green()
     assert "secret" not in world.all_logs()
     assert mine["error"].endswith("there is a row of this key with other values, inserted here or in a third channel")
 

@@ -139,7 +139,7 @@ def extra_column_without_default(drift):
     await_that(lambda: drift.apply()["parked"] == 1, timeout=60, message=drift.shown)
     (one,) = json.loads(drift.world.command("parked", "list", "--json").stdout)
     assert "shelf" in one["error"]
-    assert drift.world.readiness()[1]["status"] == "degraded"
+    await_that(lambda: drift.world.readiness()[1]["status"] == "degraded", message=drift.shown)
     drift.ddl("ALTER TABLE t ALTER COLUMN shelf SET DEFAULT 0", "ALTER TABLE t ALTER COLUMN shelf SET DEFAULT 0")
     drift.retried(ident)
     drift.ddl("ALTER TABLE t DROP COLUMN shelf", "ALTER TABLE t DROP COLUMN shelf")
@@ -219,8 +219,8 @@ def test_a_target_that_changes_under_the_service_halts_or_parks_and_goes_on_once
     pids = {world.role_pid("apply", "b"), world.role_pid("capture", "a")}
     for case in CASES:
         case(drift)
-        assert drift.apply()["parked"] == 0, case
+        await_that(lambda: drift.apply()["parked"] == 0, message=drift.shown)
     drift.await_arrived(drift.write())
     assert world.await_equal() and len(world["b"].rows()) == drift.number
-    assert world.readiness()[1]["status"] == "ok"
+    world.await_green()
     assert {world.role_pid("apply", "b"), world.role_pid("capture", "a")} == pids  # nothing was started again
