@@ -29,6 +29,8 @@ _PROGRESS: Final = quote_name(PROGRESS_TABLE)
 _PARKED: Final = quote_name(PARKED_TABLE)
 _MOST_CHARACTERS: Final = 1 << 20
 _PIECES_OF_A_PACKET: Final = 4  # in hexadecimal digits a change is twice as long
+# Bytes, however large packets may be: we and the server hold several copies of a statement (I8).
+_LARGEST_PIECE: Final = 16 << 20
 _PIECE: Final = "~"  # in no id of a parked change; sorts after all that is
 
 
@@ -116,7 +118,7 @@ def park(session: MySQLSession, header: TransactionHeader, rows: Sequence[Parked
 
     A change may be parked for its size: what one packet cannot take goes in several rows, whose ids are the row's own with the piece's number.
     """
-    size = session.max_packet // _PIECES_OF_A_PACKET
+    size = min(session.max_packet // _PIECES_OF_A_PACKET, _LARGEST_PIECE)
     _remove_pieces(session, header, [row.id for row in rows])
     literals = [
         _parked(header.target, row, ident, piece) for row in rows for ident, piece in _in_pieces(row, max(1, size))

@@ -10,7 +10,8 @@ import pytest
 from sinks.contract import ParkedRow
 from tests.sinks.targets import Target, parked_row
 
-PACKET = 1 << 20
+MIB = 1 << 20
+PACKET = MIB
 
 
 @pytest.fixture
@@ -45,3 +46,18 @@ def test_a_large_change_comes_back_whole_and_others_stay_as_they_are(small_packe
     sink.unpark([rows[0].id, rows[2].id])
     lease.commit(header)
     assert small_packets.execute("SELECT count(*) FROM datong_parked") == [(0,)]
+
+
+def test_a_piece_stays_small_however_large_packets_may_be(mysql_target: Target) -> None:
+    ((usual,),) = mysql_target.execute("SELECT @@GLOBAL.max_allowed_packet")
+    mysql_target.execute(f"SET GLOBAL max_allowed_packet = {128 * MIB}")
+    try:
+        sink, lease = mysql_target.ready()
+        header, _ = lease.begin(0)
+        row = parked_row(1, change=secrets.token_bytes(MIB) * 20)
+        sink.park([row])
+        lease.commit(header)
+        assert mysql_target.execute("SELECT MAX(LENGTH(change_data)), COUNT(*) FROM datong_parked") == [(16 * MIB, 2)]
+        assert sink.parked("coffee") == [row]
+    finally:
+        mysql_target.execute(f"SET GLOBAL max_allowed_packet = {usual}")
