@@ -166,4 +166,5 @@ def _judge_moving(view: RoleView, facts: RoleFacts, max_lag: float) -> RoleHealt
         reasons.append("the server may remove the log that the replication slot still needs (max_slot_wal_keep_size)")
     if view.crashes >= UNSTABLE_AFTER_CRASHES:
         reasons.append(f"crashed {view.crashes} times in a row, the last time: {view.exit_reason}")
-    return RoleHealth(facts.state, "degraded" if reasons else "ok", "; ".join(reasons) or facts.reason)
+    told = [*reasons, *filter(None, [facts.reason])]  # what it waits for is why it is behind
+    return RoleHealth(facts.state, "degraded" if reasons else "ok", "; ".join(told))

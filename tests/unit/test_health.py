@@ -42,6 +42,12 @@ def judge(view: RoleView, *dependencies: Dependency, reload_error: str = "") -> 
         (RoleView(facts("running", parked=2)), "degraded", "running", "2 parked"),
         (RoleView(facts("running", lag_seconds=61)), "degraded", "running", "61 s behind"),
         (RoleView(facts("running", lag_seconds=60)), "ok", "running", ""),
+        (
+            RoleView(facts("running", lag_seconds=61, reason="the change log is full")),
+            "degraded",
+            "running",
+            "61 s behind, more than health.max_lag (60 s); the change log is full",
+        ),
         (RoleView(facts("starting")), "degraded", "starting", "starting"),
         (RoleView(facts("starting"), planned=False), "down", "starting", "starting"),
         (
