@@ -28,6 +28,7 @@ _MYSQL_WORDS: Final[dict[int, str]] = {
     1406: "too long",
     1690: "out of range",
     1242: "another row has this key, which the column's collation holds for equal, or one of its unique values",
+    1365: "another row has this key or one of its unique values, or a trigger or generated column divides by zero",
     1526: "the table has no partition for the row",
     1644: "raised by a trigger",
     3140: "not valid JSON",

@@ -64,6 +64,7 @@ class MySQLSession(OpeningSession[Statement, Answer]):
         self.address = address
         self._chained = False  # COMMIT has begun the next transaction, in which nothing has happened yet
         self._unread = False
+        self._ahead = False  # an opening was sent by itself, and its answers were not read yet
         self._status = 0  # the flags of the last answer
         try:
             self._connection = connect_mysql(address, read_timeout=READ_TIMEOUT_SECONDS, multi_statements=True)
@@ -100,6 +101,8 @@ class MySQLSession(OpeningSession[Statement, Answer]):
 
     def send(self, statements: Sequence[Statement]) -> None:
         """Send statements in one packet; `receive` must be called for them before anything else is sent."""
+        if self._ahead:
+            self._receive_ahead()
         if self._unread:
             raise RuntimeError("answers of the statements before were not read")
         before = self._before()
@@ -112,6 +115,23 @@ class MySQLSession(OpeningSession[Statement, Answer]):
         self._chained = False
         everything = (*before, *statements)
         self._send(";".join([statement.sql for statement in everything]), everything[0].where)
+
+    def open_ahead(self) -> None:
+        """Send an opening now, and read its answers before what is sent next: the server works on it while that is made."""
+        if self._opening is None or self._unread:
+            return
+        self._opened, self._opening = Opening(self._before(), self._opening.check), None
+        self._chained, self._ahead = False, True
+        self._send(";".join([statement.sql for statement in self._opened.statements]), self._opened.statements[0].where)
+
+    def flush(self) -> None:
+        if self._ahead:
+            self._receive_ahead()
+        super().flush()
+
+    def _receive_ahead(self) -> None:
+        self._ahead = False
+        self._receive_opening(followed=False)
 
     def _before(self) -> tuple[Statement, ...]:
         """What has to go in front of the next statements: an opening; or, after a COMMIT that chains, what leaves its transaction."""
@@ -153,7 +173,7 @@ class MySQLSession(OpeningSession[Statement, Answer]):
 
     def roll_back(self) -> None:
         self._opening = self._opened = None
-        self.void = self._chained = False
+        self.void = self._chained = self._ahead = False
         try:
             while self._unread and not self.closed:
                 with contextlib.suppress(SinkError):

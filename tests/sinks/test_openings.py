@@ -83,3 +83,24 @@ def test_whatever_comes_first_comes_after_the_opening(target: Target, first: str
     lease.commit(header)
     assert sink.progress(DEPLOYMENT) == {"website": lease.known}
     assert len(rows(target)) == (2500 if first == "large" else 1)
+
+
+def test_a_batch_refused_while_its_opening_is_under_way_leaves_nothing(target: Target) -> None:
+    """MySQL and MariaDB open a batch of many rows while its first rows are made."""
+    table = items(target)
+    sink, lease = target.ready()
+    many = [insert(table, id=n, name="a", quantity=1) for n in range(100)]
+    for _ in range(2):
+        lease.begin(100)
+        with pytest.raises(Rejected):
+            sink.write([*many[:99], insert(table, id=99, name="much too long " * 9, quantity=1)])
+        sink.rollback()
+        assert rows(target) == []
+    lease.begin(100)
+    sink.write(many)
+    sink.rollback()
+    assert rows(target) == []
+    lease.apply(many)
+    lease.apply([update(table, n, quantity=2) for n in range(100)])
+    assert rows(target) == [(n, "a", 2) for n in range(100)]
+    assert sink.progress(DEPLOYMENT) == {"website": lease.known}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import pytest
 
-from sinks.contract import Rejection, RowWrite
+from sinks.contract import Rejected, Rejection, RowWrite
 from tests.sinks.targets import DEPLOYMENT, Lease, Target, insert, parked_row, rows, update, writer_of_its_own
 from transforms.tables import Table
 
@@ -325,3 +326,36 @@ def test_who_may_not_read_what_is_in_the_way_is_refused_all_the_same(postgresql_
         assert "people_a_hidden_key" in hidden.error
         assert told.reason == "waiting"
         assert target.execute("SELECT phone FROM people WHERE id = 1") == [("new",)]
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("key", ["int", "bigint unsigned", "varchar(20)"])
+def test_a_row_is_never_written_over_by_a_key_that_was_made_since_the_catalog_was_read(
+    mysql_target: Target, key: str, alone: bool
+) -> None:
+    """An upsert is refused that meets another row by such a key; one that meets its own row by the largest number is not."""
+    target = mysql_target
+    target.execute(f"CREATE TABLE later (id {key} PRIMARY KEY, code varchar(20))")
+    table = target.table("later")
+    sink, lease = target.ready()
+    most = 2**64 - 1 if key == "bigint unsigned" else 2**31 - 1
+    ids: list[Any] = [str(n) if key.startswith("varchar") else n for n in (1, 2, most)]
+    lease.apply([insert(table, id=ids[0], code="a"), insert(table, id=ids[2], code="b")])
+    lease.apply([insert(table, id=ids[2], code="c"), insert(table, id=ids[0], code="a")])  # each over itself
+    target.execute("CREATE UNIQUE INDEX by_code ON later (code)")
+    writes = [insert(table, 10, id=ids[0], code="d"), insert(table, 20, id=ids[1], code="c")]
+    lease.begin(2)
+    if alone:
+        (rejection,) = sink.write_singly(writes)
+        assert rejection.ref == 20
+        assert "another row has this key" in rejection.error
+    else:
+        with pytest.raises(Rejected, match="another row has this key"):
+            sink.write(writes)
+    sink.rollback()
+    assert rows(target, "later") == [(ids[0], "a"), (ids[2], "c")]
+    header, _ = lease.begin(2)
+    (rejection,) = sink.write_singly(writes)  # with the new catalog
+    lease.commit(header)
+    assert len(holders(rejection)) == 1
+    assert sorted(rows(target, "later")) == sorted([(ids[0], "d"), (ids[2], "c")])
