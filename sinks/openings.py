@@ -1,6 +1,6 @@
 """The beginning of a transaction, sent in front of the first statements that follow: a round trip less for every transaction.
 
-An opening waits (`open_with`), goes out with what is sent next, and is checked when its answers come. A transaction that did not open
+An opening waits (`open_with`), goes out with what is sent next, or ahead of it, and is checked when its answers come. A transaction that did not open
 as it should is rolled back at once, and nothing may be written until its sink has rolled back as well. Guards I2: no row is written
 whose progress line was not as it was known.
 """
