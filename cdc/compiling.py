@@ -47,19 +47,7 @@ class Compiling:
             raise _refused(refused.problems) from None
         if promising(spec, table) and (problems := unkept(spec, table, self._sources(spec))):
             raise _refused(problems)
-        return replace(made, contested=self._contested(spec))
-
-    def _contested(self, spec: MappingSpec) -> bool:
-        """Whether a row that an insert finds there has to be one that was inserted in another channel, or here.
-
-        Not where a delete leaves rows behind, where a batch may be written twice (bookkeeping none), or where keys are each channel's own.
-        """
-        written_once = self._configuration.channels[spec.channel].bookkeeping == "table"
-        if spec.entity.identity is not None or spec.on_delete != "propagate" or not written_once:
-            return False
-        mappings = self._configuration.mappings.values()
-        writers = {it.channel for it in mappings if it.captures and it.entity.name == spec.entity.name}
-        return len(writers) > 1
+        return replace(made, contested=is_contested(spec, self._configuration))
 
     def _sources(self, spec: MappingSpec) -> list[Source]:
         return [
@@ -80,6 +68,18 @@ class Compiling:
             finally:
                 sink.close()
         return self._seen[spec.name]
+
+
+def is_contested(spec: MappingSpec, configuration: Configuration) -> bool:
+    """Whether a row that an insert finds is another one, inserted here or in a third channel.
+
+    Not where a delete leaves rows behind, where a batch may be written twice (bookkeeping none), or where keys are each channel's own.
+    """
+    written_once = configuration.channels[spec.channel].bookkeeping == "table"
+    if spec.entity.identity is not None or spec.on_delete != "propagate" or not written_once:
+        return False
+    mappings = configuration.mappings.values()
+    return len({it.channel for it in mappings if it.captures and it.entity.name == spec.entity.name}) > 1
 
 
 def _refused(problems: list[Problem]) -> HaltError:

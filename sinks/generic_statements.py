@@ -25,6 +25,7 @@ _KEY: Final = "datong_k"
 _VALUE: Final = "datong_c"
 _ONLY: Final = "datong_o"
 _FRESH: Final = "datong_f"
+_EXACT: Final = "BINARY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,8 @@ class GenericPlan:
         if write.op == "update":
             return update, None, None
         whole = new | {name: _bound(f"{_FRESH}{number}") for number, name in enumerate(fresh)}
-        equal = sa.and_(*(self._columns[name].is_not_distinct_from(value) for name, value in new.items()))
+        # To the byte, whatever the column's collation holds for equal.
+        equal = sa.and_(*(sa.collate(self._columns[name], _EXACT).is_not_distinct_from(v) for name, v in new.items()))
         met = sa.select(equal).select_from(self._core).where(found) if write.anew else None
         return update, self._core.insert().values(whole), met
 

@@ -278,6 +278,15 @@ class MySQLSink(TableSink[MySQLSession, TablePlan, DataStatement]):
             self._update_row(write, single=single)
         return len(failed.writes)
 
+    def _meet_row(self, write: RowWrite, *, single: bool) -> None:
+        """An insert whose row is there: its update tells whether that row was equal, also where a second unique key refuses it."""
+        try:
+            self._update_row(write, single=single)
+        except Rejected as error:
+            if not write.anew or error.code not in DUPLICATES:
+                raise
+            raise Rejected(f"insert into {write.table}: {IS_TAKEN}", reason=CONFLICT, ref=write.ref) from None
+
     def _update_row(self, write: RowWrite, *, single: bool) -> None:
         made = update(self._plan(write.table), write, self._dialect)
         try:
@@ -298,7 +307,7 @@ class MySQLSink(TableSink[MySQLSession, TablePlan, DataStatement]):
                 error.ref = write.ref
                 if error.code != _DUPLICATE or not session.run_one(lock_row(plan, write)).rows:
                     raise
-                self._update_row(write, single=single)
+                self._meet_row(write, single=single)
         return len(failed.writes)
 
 

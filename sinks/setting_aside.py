@@ -34,10 +34,15 @@ def with_values_aside(writes: Sequence[RowWrite], facts: Callable[[Table], Table
     """The writes, and before them what sets unique values aside; None where none of them is an update that replaces one."""
     # Where a move was refused its place is taken: the row that a later move takes from there is another one.
     times = Counter(row_keys(write)[0] for write in writes)
+    # An insert that is to make its row is held against the row that is there, as that is.
+    held = {row_keys(write)[0] for write in writes if write.anew}
     before: list[RowWrite] = []
     after: list[RowWrite] = []
     for write in writes:
-        plain = write.op == "update" and not write.only and (times[row_keys(write)[0]] == 1 or not moves_key(write))
+        row = row_keys(write)[0]
+        plain = (
+            write.op == "update" and not write.only and (times[row] == 1 or not moves_key(write)) and row not in held
+        )
         made = _aside(write, facts(write.table)) if plain else None
         if made is None:
             after.append(write)

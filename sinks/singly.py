@@ -28,9 +28,10 @@ def write_apart(
     `attempt` writes a stretch within a savepoint of its own, and raises Rejected with that savepoint rolled back. Its other
     errors end everything. Rows that were refused with a code of `together` are tried together at last.
     """
-    rejections = _apart(writes, attempt)
+    rejections, waits_for = _apart(writes, attempt)
     refused = {number for number, rejection in rejections.items() if rejection.code in together}
-    behind = {number for number, rejection in rejections.items() if rejection.reason == WAITING}
+    # What waits for a row that was refused for anything else goes nowhere without it: it would change another row.
+    behind = {number for number, causes in waits_for.items() if causes <= refused}
     for mutual in (refused | behind, refused) if behind else (refused,):
         if not refused or len(mutual) < 2:
             continue
@@ -43,9 +44,13 @@ def write_apart(
     return [rejections[number] for number in sorted(rejections)]
 
 
-def _apart(writes: Sequence[RowWrite], attempt: Callable[[Sequence[RowWrite]], None]) -> dict[int, Rejection]:
-    blocked: set[RowKey] = set()
+def _apart(
+    writes: Sequence[RowWrite], attempt: Callable[[Sequence[RowWrite]], None]
+) -> tuple[dict[int, Rejection], dict[int, frozenset[int]]]:
+    """What was not written, by place; and for each write that waits, the places of the refused ones that it waits for."""
+    blocked: dict[RowKey, frozenset[int]] = {}  # by which refused writes
     rejections: dict[int, Rejection] = {}
+    waits_for: dict[int, frozenset[int]] = {}
     numbered = list(enumerate(writes))
     todo = [numbered[start : start + STRETCH] for start in range(0, len(numbered), STRETCH)]
     todo.reverse()
@@ -53,15 +58,16 @@ def _apart(writes: Sequence[RowWrite], attempt: Callable[[Sequence[RowWrite]], N
         stretch = todo.pop()
         # What waits because of this stretch is kept apart until it is settled: halves of it are looked at again, and a
         # write must not wait for a later one.
-        now_blocked, waiting = set(blocked), dict[int, Rejection]()
+        now_blocked, waiting = dict(blocked), dict[int, frozenset[int]]()
         tried: list[tuple[int, RowWrite]] = []
         for number, write in stretch:
             keys = row_keys(write, exact=True)
-            if now_blocked.isdisjoint(keys):
+            causes = frozenset[int]().union(*(now_blocked.get(key, ()) for key in keys))
+            if not causes:
                 tried.append((number, write))
             else:
-                now_blocked.update(keys)
-                waiting[number] = Rejection(write.ref, WAITING, "an earlier change of this row waits", "")
+                _block(now_blocked, keys, causes)
+                waiting[number] = causes
         try:
             if tried:
                 attempt([write for _, write in tried])
@@ -71,8 +77,15 @@ def _apart(writes: Sequence[RowWrite], attempt: Callable[[Sequence[RowWrite]], N
                 todo += [stretch[middle:], stretch[:middle]]
                 continue
             number, write = tried[0]
-            now_blocked.update(row_keys(write, exact=True))
+            _block(now_blocked, row_keys(write, exact=True), frozenset((number,)))
             rejections[number] = Rejection.of(refusal, write.ref)
         blocked = now_blocked
-        rejections |= waiting
-    return rejections
+        for number in waiting:
+            rejections[number] = Rejection(writes[number].ref, WAITING, "an earlier change of this row waits", "")
+        waits_for |= waiting
+    return rejections, waits_for
+
+
+def _block(blocked: dict[RowKey, frozenset[int]], keys: Sequence[RowKey], causes: frozenset[int]) -> None:
+    for key in keys:
+        blocked[key] = blocked.get(key, frozenset()) | causes

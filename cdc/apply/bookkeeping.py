@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import msgspec
 import structlog
 
 from cdc.apply.parking import pack_row, unpack_row
@@ -73,13 +74,11 @@ class Bookkeeping:
         )
         known = {source: at for source, at in known.items() if source in sources}
         passed = {source: self._place(source, known.get(source), stored.get(source)) for source in sources}
-        joined: dict[str, EntryId] = {}
+        is_new = not known and not stored
         for source, trimmed in change_log.trimmed(sources).items():
             at = passed[source]
             if (at.order, at.end) == NOWHERE:  # nobody kept it for this target, so it is new: it joins here
                 passed[source] = Progress(trimmed[0], trimmed[1], complete=True, hlc=0)
-                if (stream := change_log.published(source)) is not None and stream.last > trimmed:
-                    joined[source] = stream.last
             if NOWHERE < (at.order, at.end) < trimmed:
                 raise HaltError(
                     "CHANGE_LOG_GAP",
@@ -88,7 +87,18 @@ class Bookkeeping:
                 )
         self._forget_rolled_back(known)
         self.save(passed, known)
-        return Start(known, passed, joined)
+        return Start(known, passed, self._joined(sources, change_log, passed, is_new=is_new))
+
+    def _joined(
+        self, sources: Sequence[str], change_log: ChangeLog, passed: Mapping[str, Progress], *, is_new: bool
+    ) -> dict[str, EntryId]:
+        """Where the streams ended when this target was new, of those that it has not read as far; decided at its first start."""
+        streams = {source: change_log.published(source) for source in sources} if is_new else {}
+        ends = {source: stream.last for source, stream in streams.items() if stream is not None}
+        kept = msgspec.json.decode(
+            self._store.remember(self._target, "joined", msgspec.json.encode(ends).decode()), type=dict[str, EntryId]
+        )
+        return {s: end for s, end in kept.items() if s in passed and (passed[s].order, passed[s].end) < end}
 
     def _place(self, source: str, known: Progress | None, stored: Applied | None) -> Progress:
         if stored is None:

@@ -15,6 +15,7 @@ from msgspec import structs
 
 from cdc.apply.encoding import Encoder
 from cdc.apply.moving import Followed, Moving
+from cdc.apply.parking import keys_of
 from cdc.apply.people_matching import Matching, local_key, values_of
 from cdc.apply.people_plan import (
     FORGOTTEN,
@@ -101,17 +102,15 @@ class People:
         self._directory.forget({*named, *(p for layout, c in work for p in self._planner.referred(layout, c))})
         now = self._planner.look_up(plan.work)
         rejections: list[Rejection] = []
-        waiting: set[tuple[str, tuple[object, ...]]] = set()
+        waiting: set[str] = set()
         for at in places:
             layout, change = plan.work[at]
-            name = (layout.entity, change.key)
-            if name in waiting:
-                rejections.append(Rejection(at, "waiting", "an earlier change of this row waits", ""))
-                continue
-            rejection = self._write_one(now, at)
-            if rejection is not None:
+            keys = keys_of(layout, change, self._mappings()[layout.entity].spec.entity.key)
+            behind = not waiting.isdisjoint(keys)
+            waits = Rejection(at, "waiting", "an earlier change of this row waits", "")
+            if (rejection := waits if behind else self._write_one(now, at)) is not None:
                 rejections.append(rejection)
-                waiting.add(name)
+                waiting.update(keys)
         self._keep()
         return rejections
 

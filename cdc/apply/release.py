@@ -7,20 +7,22 @@ Where rows of one key were inserted in two channels, the operator says whose row
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
 
 from cdc.apply.bookkeeping import Bookkeeping
+from cdc.apply.contested import given_up_with, giving_way_to, is_insert
 from cdc.apply.encoding import Encoder
 from cdc.apply.folding import Attempt, fold
 from cdc.apply.parking import ParkedKeys, parked_change
 from cdc.apply.people import People
 from cdc.model import Change, Layout
 from cdc.store import Command
-from sinks.contract import CONFLICT, ParkedRow, Rejection, RowWrite, Sink
+from sinks.contract import ParkedRow, Rejection, RowWrite, Sink
 from transforms.compiled import CompiledMapping
 from transforms.values import RefusedValueError
 
@@ -81,6 +83,7 @@ class Release:
         self._books = books
         self._waiting = waiting
         self._transact = transact
+        self._overwriting = ""  # the id of an insert that an operator lets write over the row of its key
         # Who is told of changes that are parked for another reason than before: somebody else may be to release them.
         self.parked_anew: list[Callable[[Sequence[ParkedRow]], None]] = []
 
@@ -89,16 +92,26 @@ class Release:
         self._encoder.renew(self._describe())
         rows = self._books.parked()
         named = [row for row in rows if row.id == command.argument] if command.argument else rows
-        if command.command == "drop":
-            gone = {row.id: row for row in named} | {row.id: row for row in rows if _of_a_dropped_row(row, named)}
-            self._drop(list(gone.values()))
-            rows = [row for row in rows if row.id not in gone]
-        before = self._encoder.writes_over
-        self._encoder.writes_over = before or command.command == "overwrite"
+        going = self._going(command.command, named, rows)
+        if going:
+            self._drop(list(going.values()))
+            rows = [row for row in rows if row.id not in going]
+        self._overwriting = command.argument if command.command == "overwrite" else ""
         try:
-            self._retry_all(rows, hanging_together(rows, {key for row in named for key in row.keys}))
+            touched = {key for row in (*named, *going.values()) for key in row.keys}
+            self._retry_all(rows, hanging_together(rows, touched))
         finally:
-            self._encoder.writes_over = before
+            self._overwriting = ""
+
+    def _going(self, verb: str, named: Sequence[ParkedRow], rows: Sequence[ParkedRow]) -> dict[str, ParkedRow]:
+        """What an order gives up, by id: what it names, and what belongs to a row of which another one stays."""
+        gone = {row.id: row for row in named} if verb == "drop" else {}
+        mappings = self._encoder.mappings
+        for row in named:
+            if row.entity in mappings and mappings[row.entity].contested and is_insert(row):
+                more = {"drop": given_up_with, "overwrite": giving_way_to}.get(verb)
+                gone |= {one.id: one for one in more(row, rows)} if more is not None else {}
+        return gone
 
     def parked(self) -> list[ParkedRow]:
         return self._books.parked()
@@ -180,19 +193,30 @@ class Release:
         The changes of a key are tried as one first: a later one may have mended what an earlier one was refused for.
         """
         attempts = [self._attempt(row, ref) for ref, row in enumerate(rows)]
+        over = {ref for ref, row in enumerate(rows) if row.id == self._overwriting}
         if self._people is not None:
-            return self._write(attempts)
+            with self._writing_over(bool(over)):
+                return self._write(attempts, over)
         specs = [self._encoder.mapping_of(one.layout) for one in attempts]
         folded = fold(attempts, [spec.counters if spec is not None else frozenset() for spec in specs])
-        rejected, tried = self._write(folded)
+        rejected, tried = self._write(folded, over)
         if len(folded) == len(attempts):
             return rejected, tried
         done = {ref for one in folded if one.refs[0] in tried and one.refs[0] not in rejected for ref in one.refs}
-        rejected, tried = self._write([one for one in attempts if one.refs[0] not in done])
+        rejected, tried = self._write([one for one in attempts if one.refs[0] not in done], over)
         return rejected, sorted([*done, *tried])
 
-    def _write(self, attempts: Sequence[Attempt]) -> tuple[dict[int, Rejection], list[int]]:
-        """Write in order; what could not be written and what was tried, by the first place of each."""
+    @contextmanager
+    def _writing_over(self, over: bool) -> Iterator[None]:
+        before = self._encoder.writes_over
+        self._encoder.writes_over = before or over
+        try:
+            yield
+        finally:
+            self._encoder.writes_over = before
+
+    def _write(self, attempts: Sequence[Attempt], over: Collection[int]) -> tuple[dict[int, Rejection], list[int]]:
+        """Write in order, those of `over` over the rows of their keys; what could not be written and what was tried, by the first place."""
         rejected: dict[int, Rejection] = {}
         tried: list[int] = []
         work: list[tuple[Layout, Change]] = []
@@ -202,7 +226,8 @@ class Release:
             ref = one.refs[0]
             if stopped.isdisjoint(one.keys):
                 try:
-                    writes += self._writes(one)
+                    with self._writing_over(not set(over).isdisjoint(one.refs)):
+                        writes += self._writes(one)
                 except RefusedValueError as error:
                     reason = "refused" if self._encoder.mapping_of(one.layout) is not None else ""
                     rejected[ref] = Rejection(ref, reason, str(error), "")
@@ -226,20 +251,6 @@ class Release:
         if self._encoder.mapping_of(one.layout) is None:
             raise RefusedValueError(f"entity {one.layout.entity}", "no enabled mapping writes it here")
         return [] if self._people is not None else self._encoder.encode(one.layout, one.change, one.refs[0])
-
-
-def _of_a_dropped_row(row: ParkedRow, dropped: Sequence[ParkedRow]) -> bool:
-    """Whether a change is a later one of a row that was not let in because another one has its key, and is given up now.
-
-    Written after all, it would change or delete that other row.
-    """
-    return any(
-        one.reason == CONFLICT
-        and one.source == row.source
-        and (one.order, one.index) < (row.order, row.index)
-        and not set(one.keys).isdisjoint(row.keys)
-        for one in dropped
-    )
 
 
 class _InVainError(Exception):

@@ -119,7 +119,6 @@ class WritePlan:
         return RowWrite(self._table, "insert", (), (), columns, values, ref, only=self._only, fresh=self._fresh)
 
     def _insert(self, key: Values, row: Values, ref: int, *, anew: bool = False) -> RowWrite | None:
-        """`anew` is for inserts of users only: a row that comes to belong here by an update may be here already."""
         if not self._belongs(row):
             return None
         columns, values = self._columns + self._given_columns, row + self._given_values
@@ -151,7 +150,7 @@ class WritePlan:
             if not self._belongs(row):
                 return self._delete(key, ref) if self._belonged(change) else None
             if self._is_whole and not self._belonged(change):
-                return self._insert(self._moved(key, row), row, ref)
+                return self._insert(self._moved(key, row), row, ref, anew=self._contested)
         values, deltas = self._differences(change, row) if self._counters else (row, ())
         # Whether a row without the field that decides is here, only the table knows.
         lenient = any(route.at is None for route in self._routes)

@@ -133,7 +133,7 @@ def _parked(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) ->
     retry = verbs.add_parser("retry", parents=[common])
     retry.set_defaults(command=_late("parked", "retry"))
     retry.add_argument(
-        "--overwrite", action="store_true", help="reason conflict: write over the row of this key that is there"
+        "--overwrite", action="store_true", help="an insert: write over the row of its key that is there"
     )
     drop = verbs.add_parser("drop", parents=[common])
     drop.set_defaults(command=_late("parked", "drop"))

@@ -113,8 +113,8 @@ def _order(options: argparse.Namespace, verb: str) -> int:
             if options.id is None
             else [_find(waiting, options)]
         )
-        if verb == "overwrite" and (reason := chosen[0].row.reason) != "conflict":
-            raise CommandError(f"{options.id} is parked for {reason}: --overwrite is for reason conflict only", 2)
+        if verb == "overwrite":
+            _check_overwrites(chosen[0])
         for one in chosen:
             store.audit(who(), f"parked {verb}", f"{one.channel} {one.row.id}", one.row.reason, verb)
         # All of a channel are one order: each order looks at everything that waits there.
@@ -129,6 +129,16 @@ def _order(options: argparse.Namespace, verb: str) -> int:
     )
     print(f"{verb}: {len(chosen)} {'change' if len(chosen) == 1 else 'changes'} queued{when}")
     return 0
+
+
+def _check_overwrites(one: Waiting) -> None:
+    from cdc.apply.parking import parked_change
+
+    operation = parked_change(one.row).change.op
+    if operation != "insert":
+        raise CommandError(
+            f"{one.row.id} is an {operation}: --overwrite is for the insert of a row whose key is taken", 2
+        )
 
 
 def _find(waiting: list[Waiting], options: argparse.Namespace) -> Waiting:

@@ -58,6 +58,56 @@ def test_where_a_table_has_another_unique_key_the_row_in_the_way_is_told_apart(t
     assert rows(target, "phones") == [(1, "1", "mine"), (2, "2", "equal"), (4, "4", "new"), (9, "3", "has the phone")]
 
 
+def test_a_row_that_differs_is_a_conflict_also_where_its_other_unique_value_is_taken(target: Target) -> None:
+    table = phones(target)
+    _, lease = target.ready()
+    target.execute("INSERT INTO phones VALUES (1, '123', 'mine'), (9, '999', 'has it')")
+    writes = [anew(insert(table, 1, id=1, phone="999", name="theirs")), delete(table, 1, 2)]
+    assert refused(lease, writes) == {1: "conflict", 2: "waiting"}
+    assert rows(target, "phones") == [(1, "123", "mine"), (9, "999", "has it")]
+
+
+@pytest.mark.parametrize("then", ["delete", "update"])
+def test_what_waits_for_a_refused_row_is_not_let_in_with_rows_that_exchange_values(target: Target, then: str) -> None:
+    """Row 2 wants the phone that row 1 has: the delete of a row 1 that never came in would free it."""
+    table = phones(target)
+    _, lease = target.ready()
+    target.execute("INSERT INTO phones VALUES (1, '123', 'mine')")
+    behind = delete(table, 1, 2) if then == "delete" else update(table, 1, 2, phone="777")
+    writes = [
+        anew(insert(table, 1, id=1, phone="999", name="theirs")),
+        behind,
+        anew(insert(table, 3, id=2, phone="123", name="theirs")),
+    ]
+    assert refused(lease, writes) == {1: "conflict", 2: "waiting", 3: "rejected"}
+    assert rows(target, "phones") == [(1, "123", "mine")]
+
+
+def test_a_row_is_met_as_it_is_though_values_are_set_aside(target: Target) -> None:
+    table = phones(target)
+    _, lease = target.ready()
+    target.execute("INSERT INTO phones VALUES (1, 'mine', 'same'), (8, '8', 'x'), (9, '9', 'x')")
+    writes = [
+        update(table, 8, 1, phone="9"),
+        update(table, 9, 2, phone="8"),
+        anew(insert(table, 3, id=1, phone=None, name="same")),
+        update(table, 1, 4, phone="theirs"),
+    ]
+    assert refused(lease, writes) == {3: "conflict", 4: "waiting"}
+    assert rows(target, "phones") == [(1, "mine", "same"), (8, "9", "x"), (9, "8", "x")]
+
+
+def test_equal_is_equal_to_the_byte(sqlite_target: Target) -> None:
+    """As in every engine; SQLite alone compares by the column's collation."""
+    target = sqlite_target
+    target.execute("CREATE TABLE names (id integer PRIMARY KEY, name varchar(20) COLLATE NOCASE)")
+    table = target.table("names")
+    _, lease = target.ready()
+    target.execute("INSERT INTO names VALUES (1, 'Anna'), (2, 'Bert')")
+    writes = [anew(insert(table, 1, id=1, name="ANNA")), anew(insert(table, 2, id=2, name="Bert"))]
+    assert refused(lease, writes) == {1: "conflict"}
+
+
 def test_what_follows_in_the_batch_leaves_the_other_row_alone(target: Target) -> None:
     table = items(target)
     _, lease = target.ready()
