@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -16,7 +15,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,28 +33,23 @@ class Forked:
         self.returncode: int | None = None
         self._server = server
         self._name = name
-        self._ended = os.pidfd_open(pid)
 
     def poll(self) -> int | None:
         if self.returncode is None:
             self.returncode = self._server.ask(self.pid)
-            if self.returncode is not None:
-                os.close(self._ended)
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         deadline = None if timeout is None else time.monotonic() + timeout
         while (status := self.poll()) is None:
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
+            if deadline is not None and time.monotonic() > deadline:
                 raise subprocess.TimeoutExpired(self._name, timeout or 0)
-            select.select([self._ended], [], [], left)
+            time.sleep(0.005)
         return status
 
     def send_signal(self, number: int) -> None:
-        if self.poll() is None:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._ended, number)
+        if self.poll() is None:  # not reaped, so the number is still its own
+            os.kill(self.pid, number)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
