@@ -243,8 +243,12 @@ def test_what_a_trigger_writes_into_another_mapped_table_is_told_stays_there_and
         lambda: world.log().count("echo_holds_more_rows") == 1, message=lambda: f"told once: {world.log()[-2000:]}"
     )
     assert b.rows("line") == {1: (1, "by the trigger")}
-    # A user's own rows go both ways, also over what the trigger wrote; the user's transaction at b is captured with its trigger's row.
+    # A user's row does not go over what the trigger wrote unless it is told to; the user's transaction at b is captured with its trigger's row.
     a.execute("INSERT INTO line VALUES (1, 5, 'by a')")
+    await_that(lambda: world.role("b", "apply")["parked"] == 1, message=lambda: f"parked: {world.log()[-2000:]}")
+    (conflict,) = json.loads(world.command("parked", "list", "--json").stdout)
+    assert (conflict["mapping"], conflict["reason"]) == ("b.line", "conflict")
+    assert world.command("parked", "retry", conflict["id"], "--overwrite").returncode == 0
     b.execute("INSERT INTO t VALUES (2, 2, 'y')")
     expected = {1: (5, "by a"), 2: (2, "by the trigger")}
     await_that(
