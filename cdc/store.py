@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 import msgspec
 import sqlalchemy as sa
@@ -39,8 +40,14 @@ class Command(msgspec.Struct, frozen=True):
     argument: str
 
 
+_JOINED: Final = "joined"
+_unpack_ends = msgspec.json.Decoder(dict[str, tuple[Order, int]]).decode
 _pack = msgspec.msgpack.Encoder().encode
 _unpack_checkpoint = msgspec.msgpack.Decoder(Checkpoint).decode
+
+
+def _pack_ends(ends: Mapping[str, tuple[Order, int]]) -> str:
+    return msgspec.json.encode(ends).decode()
 
 
 class Store:
@@ -163,6 +170,10 @@ class Store:
             values = {"deployment": self.deployment, "channel": channel, "name": name, "value": proposal}
             self._upsert(connection, tables.decisions, values)
             return proposal
+
+    def joined(self, target: str, ends: Mapping[str, tuple[Order, int]]) -> dict[str, tuple[Order, int]]:
+        """Keep where the streams ended when a target joined them; answer what was kept first."""
+        return _unpack_ends(self.remember(target, _JOINED, _pack_ends(ends)))
 
     def drop_checkpoints_after(self, channel: str, order: Order) -> None:
         """Forget candidates beyond a place that capture goes back to: what they were taken after is to be published again."""
@@ -356,6 +367,16 @@ class Store:
                     {"deployment": self.deployment, "role": role, "name": name, "value": value},
                 )
 
+    def _forget_joined(self, connection: sa.Connection, source: str) -> None:
+        """A stream that is made anew may begin at lower places than where the old one ended."""
+        columns = tables.decisions.c
+        mine = (columns.deployment == self.deployment) & (columns.name == _JOINED)
+        for row in connection.execute(sa.select(columns.channel, columns.value).where(mine)).all():
+            ends = _unpack_ends(row.value)
+            if ends.pop(source, None) is not None:
+                values = {"deployment": self.deployment, "channel": row.channel, "name": _JOINED}
+                self._upsert(connection, tables.decisions, values | {"value": _pack_ends(ends)})
+
     def forget_channel(self, channel: str) -> None:
         """Remove everything of a channel: `datong remove`."""
         with self._transaction() as connection:
@@ -374,6 +395,7 @@ class Store:
                 connection.execute(
                     sa.delete(table).where((table.c.deployment == self.deployment) & (column == channel))
                 )
+            self._forget_joined(connection, channel)
             roles = [f"capture.{channel}", f"apply.{channel}"]
             connection.execute(
                 sa.delete(tables.counters).where(

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-import msgspec
 import structlog
 
 from cdc.apply.parking import pack_row, unpack_row
@@ -86,8 +85,9 @@ class Bookkeeping:
                     f"run `datong resync` for the mappings of {self._target}",
                 )
         self._forget_rolled_back(known)
+        joined = self._joined(sources, change_log, passed, is_new=is_new)  # decided while the target is known to be new
         self.save(passed, known)
-        return Start(known, passed, self._joined(sources, change_log, passed, is_new=is_new))
+        return Start(known, passed, joined)
 
     def _joined(
         self, sources: Sequence[str], change_log: ChangeLog, passed: Mapping[str, Progress], *, is_new: bool
@@ -95,9 +95,7 @@ class Bookkeeping:
         """Where the streams ended when this target was new, of those that it has not read as far; decided at its first start."""
         streams = {source: change_log.published(source) for source in sources} if is_new else {}
         ends = {source: stream.last for source, stream in streams.items() if stream is not None}
-        kept = msgspec.json.decode(
-            self._store.remember(self._target, "joined", msgspec.json.encode(ends).decode()), type=dict[str, EntryId]
-        )
+        kept = self._store.joined(self._target, ends)
         return {s: end for s, end in kept.items() if s in passed and (passed[s].order, passed[s].end) < end}
 
     def _place(self, source: str, known: Progress | None, stored: Applied | None) -> Progress:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -51,12 +51,12 @@ class ParkedLines:
             kind = row.mapping, row.reason, kind_of(row.error)
             flood = self._floods.get(kind)
             if flood is not None:
-                flood.last = row
+                flood.last = replace(row, change=b"")  # it may be large
                 flood.untold += 1
                 continue
             if len(self._floods) >= _MOST_KINDS:
                 self._summarize(self._floods.pop(next(iter(self._floods))))
-            self._floods[kind] = _Flood(self._clock(), row)
+            self._floods[kind] = _Flood(self._clock(), replace(row, change=b""))
             log.warning(
                 "row_parked", id=row.id, mapping=row.mapping, reason=row.reason, error=told(row.error, row.taken)
             )

@@ -15,7 +15,7 @@ from typing import Final
 import structlog
 
 from cdc.apply.bookkeeping import Bookkeeping
-from cdc.apply.contested import given_up_with, giving_way_to, is_insert
+from cdc.apply.contested import given_up_with, giving_way_to, is_insert, is_rival
 from cdc.apply.encoding import Encoder
 from cdc.apply.folding import Attempt, fold
 from cdc.apply.parking import ParkedKeys, parked_change
@@ -83,7 +83,6 @@ class Release:
         self._books = books
         self._waiting = waiting
         self._transact = transact
-        self._overwriting = ""  # the id of an insert that an operator lets write over the row of its key
         # Who is told of changes that are parked for another reason than before: somebody else may be to release them.
         self.parked_anew: list[Callable[[Sequence[ParkedRow]], None]] = []
 
@@ -92,26 +91,37 @@ class Release:
         self._encoder.renew(self._describe())
         rows = self._books.parked()
         named = [row for row in rows if row.id == command.argument] if command.argument else rows
-        going = self._going(command.command, named, rows)
-        if going:
+        if command.command == "overwrite":
+            for row in named:
+                self._overwrite(row, rows)
+            return
+        going: dict[str, ParkedRow] = {}
+        if command.command == "drop":
+            going = {row.id: row for row in named} | {row.id: row for row in self._given_up(named, rows)}
             self._drop(list(going.values()))
             rows = [row for row in rows if row.id not in going]
-        self._overwriting = command.argument if command.command == "overwrite" else ""
-        try:
-            touched = {key for row in (*named, *going.values()) for key in row.keys}
-            self._retry_all(rows, hanging_together(rows, touched))
-        finally:
-            self._overwriting = ""
+        self._retry_all(rows, hanging_together(rows, {key for row in (*named, *going.values()) for key in row.keys}))
 
-    def _going(self, verb: str, named: Sequence[ParkedRow], rows: Sequence[ParkedRow]) -> dict[str, ParkedRow]:
-        """What an order gives up, by id: what it names, and what belongs to a row of which another one stays."""
-        gone = {row.id: row for row in named} if verb == "drop" else {}
-        mappings = self._encoder.mappings
-        for row in named:
-            if row.entity in mappings and mappings[row.entity].contested and is_insert(row):
-                more = {"drop": given_up_with, "overwrite": giving_way_to}.get(verb)
-                gone |= {one.id: one for one in more(row, rows)} if more is not None else {}
-        return gone
+    def _overwrite(self, insert: ParkedRow, rows: Sequence[ParkedRow]) -> None:
+        """Let a row in over the one that is there. What gives way to it goes in the same transaction, or stays where the row is refused."""
+        giving_way = giving_way_to(insert, rows) if self._is_contested(insert) else []
+        gone = {row.id for row in giving_way}
+        rest = [row for row in rows if row.id not in gone]
+        self._alive()
+        for group in hanging_together(rest, insert.keys):
+            self._retry(group, over=insert, giving_way=giving_way)
+        if giving_way:
+            left = self._books.parked()
+            self._retry_all(left, hanging_together(left, {key for row in giving_way for key in row.keys}))
+
+    def _given_up(self, named: Sequence[ParkedRow], rows: Sequence[ParkedRow]) -> list[ParkedRow]:
+        """What goes with changes that are dropped: all that came of a row of which another one stays."""
+        inserts = [row for row in named if self._is_contested(row) and is_rival(row, rows)]
+        return [one for insert in inserts for one in given_up_with(insert, rows)]
+
+    def _is_contested(self, row: ParkedRow) -> bool:
+        mapping = self._encoder.mappings.get(row.entity)
+        return mapping is not None and mapping.contested and is_insert(row)
 
     def parked(self) -> list[ParkedRow]:
         return self._books.parked()
@@ -145,16 +155,27 @@ class Release:
         self._transact(0, lambda: self._books.unpark(rows))
         self._books.unparked(rows)
         self._waiting.remove(rows)
-        for row in rows:
-            log.warning("parked_dropped", id=row.id, mapping=row.mapping, reason=row.reason)
+        _tell_dropped(rows)
 
-    def _retry(self, rows: list[ParkedRow], *, in_vain: bool = True) -> None:
-        """Write changes in their order; those that still cannot be stay, and what waits for them. `in_vain`: also where none can be."""
+    def _retry(
+        self,
+        rows: list[ParkedRow],
+        *,
+        in_vain: bool = True,
+        over: ParkedRow | None = None,
+        giving_way: Sequence[ParkedRow] = (),
+    ) -> None:
+        """Write changes in their order; those that still cannot be stay, and what waits for them. `in_vain`: also where none can be.
+
+        `over` is written over the row of its key; where it could be, what gives way to it is dropped.
+        """
         done: list[ParkedRow] = []
         anew: list[ParkedRow] = []  # for another reason than before
+        gone: list[ParkedRow] = []
 
         def write() -> None:
-            rejected, tried = self._tried(rows)
+            rejected, tried = self._tried(rows, over)
+            gone.extend(giving_way if over is not None and rows.index(over) in {*tried} - rejected.keys() else ())
             done.extend(rows[ref] for ref in tried if ref not in rejected)
             if not done and not in_vain:
                 raise _InVainError
@@ -165,7 +186,7 @@ class Release:
                 for row, reason, r in told
                 if (reason, r.error, r.taken) != (row.reason, row.error, row.taken)
             )
-            self._books.unpark([*done, *anew])
+            self._books.unpark([*done, *anew, *gone])
             self._books.park(anew, 0)
 
         try:
@@ -175,8 +196,9 @@ class Release:
             return
         if self._people is not None:
             self._people.committed()
-        self._books.unparked(done)
-        self._waiting.remove(done)
+        self._books.unparked([*done, *gone])
+        self._waiting.remove([*done, *gone])
+        _tell_dropped(gone)
         for tell in self.parked_anew:
             tell(anew)
         log.info("parked_retried", key_changes=len(rows), released=len(done), still_parked=len(rows) - len(done))
@@ -187,13 +209,13 @@ class Release:
         parked = [parked_change(row) for row in rows]
         return self._people.rows([(one.layout, one.change) for one in parked])
 
-    def _tried(self, rows: list[ParkedRow]) -> tuple[dict[int, Rejection], list[int]]:
+    def _tried(self, rows: list[ParkedRow], overwriting: ParkedRow | None) -> tuple[dict[int, Rejection], list[int]]:
         """What could not be written, by place, and the places that were tried: not what follows a change that cannot be encoded.
 
         The changes of a key are tried as one first: a later one may have mended what an earlier one was refused for.
         """
         attempts = [self._attempt(row, ref) for ref, row in enumerate(rows)]
-        over = {ref for ref, row in enumerate(rows) if row.id == self._overwriting}
+        over = {ref for ref, row in enumerate(rows) if row is overwriting}
         if self._people is not None:
             with self._writing_over(bool(over)):
                 return self._write(attempts, over)
@@ -251,6 +273,11 @@ class Release:
         if self._encoder.mapping_of(one.layout) is None:
             raise RefusedValueError(f"entity {one.layout.entity}", "no enabled mapping writes it here")
         return [] if self._people is not None else self._encoder.encode(one.layout, one.change, one.refs[0])
+
+
+def _tell_dropped(rows: Iterable[ParkedRow]) -> None:
+    for row in rows:
+        log.warning("parked_dropped", id=row.id, mapping=row.mapping, reason=row.reason)
 
 
 class _InVainError(Exception):

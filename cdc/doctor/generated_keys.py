@@ -9,13 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Final
 
 from cdc.doctor.facts import MySQLFacts, Numbers, ServerFacts, Wish
 from cdc.doctor.finding import Finding
+from cdc.doctor.mysql_facts import steps_by_cluster
 from cdc.doctor.mysql_settings import set_global
 from cdc.foreign_keys import TableName
 from cdc.quoting import literal, quote
 from transforms.specs import ColumnSpec, MappingSpec
+
+_CLUSTER: Final = (
+    "this cluster gives its nodes steps of its own: SET GLOBAL wsrep_auto_increment_control = OFF on each of them, then an "
+    "increment as large as all nodes of all channels together, and an offset of its own for each"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,8 @@ def _apart(one: _Numbered, count: int, place: int, others: Sequence[_Numbered]) 
     if isinstance(one.facts, MySQLFacts):
         if any(_server(other) == _server(one) for other in others):
             return [f"channels.{one.wish.channel}: a server of its own, as these numbers are set per server"]
+        if steps_by_cluster(one.facts.variables):
+            return [_CLUSTER]
         return [
             *set_global(one.facts, "auto_increment_increment", str(count)),
             *set_global(one.facts, "auto_increment_offset", str(place)),
@@ -110,7 +119,9 @@ def _apart(one: _Numbered, count: int, place: int, others: Sequence[_Numbered]) 
         return []
     sequence, table = quote("postgresql", *one.numbers.sequence), quote("postgresql", *one.table)
     column = quote("postgresql", one.column.column)
-    upcoming = f"(SELECT coalesce(max({column}), 0)::bigint / {count} * {count} + {count + place} FROM {table})"
+    # Behind whatever was given out, also to other tables or to rows that are gone.
+    highest = f"greatest((SELECT max({column}) FROM {table})::bigint, (SELECT last_value FROM {sequence}))"
+    upcoming = f"{highest} / {count} * {count} + {count + place}"
     return [
         f"ALTER SEQUENCE {sequence} INCREMENT BY {count};",
         f"SELECT setval({literal(sequence)}, {upcoming}, false);",

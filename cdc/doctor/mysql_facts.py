@@ -108,8 +108,12 @@ def numbers(variables: Mapping[str, str]) -> Numbers:
     """
     step = int(variables.get("auto_increment_increment") or 1)
     place = int(variables.get("auto_increment_offset") or 1)
-    shared = all(variables.get(name) == "ON" for name in ("wsrep_on", "wsrep_auto_increment_control"))
-    return Numbers() if shared or place > step else Numbers(step, place)
+    return Numbers() if steps_by_cluster(variables) or place > step else Numbers(step, place)
+
+
+def steps_by_cluster(variables: Mapping[str, str]) -> bool:
+    """Whether Galera sets the increment and the offset of its nodes itself."""
+    return all(variables.get(name) == "ON" for name in ("wsrep_on", "wsrep_auto_increment_control"))
 
 
 def _tables(

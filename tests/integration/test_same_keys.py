@@ -111,6 +111,16 @@ def test_of_three_channels_the_row_that_stays_takes_nothing_over_from_those_that
     world.await_markers()
     records = parked(world)
     assert {places: len(found) for places, found in records.items()} == dict.fromkeys(pairs, 2)
+    # Where the row is refused for something else, nothing has given way to it.
+    a.execute("ALTER TABLE t ADD CONSTRAINT other CHECK (note <> 'a secret 3')")
+    order(world, "retry", records["a", "c"][0]["id"], "--overwrite", "--channel", "a")
+    await_that(
+        lambda: "rejected" in reasons(world)["a", "c"], message=lambda: f"refused: {reasons(world)}", interval=0.3
+    )
+    assert reasons(world)["a", "b"] == [
+        "waiting" if r["reason"] == "waiting" else "conflict" for r in records["a", "b"]
+    ]
+    a.execute("ALTER TABLE t DROP CHECK other")
     for target in "ab":
         order(world, "retry", records[target, "c"][0]["id"], "--overwrite", "--channel", target)
     for source in "ab":

@@ -49,8 +49,12 @@ class Drift:
         (one,) = json.loads(self.world.command("parked", "list", "--json").stdout)
         assert one["position"].startswith("a ") and one["mapping"] == "b.t"
         assert any(word.lower() in one["error"].lower() for word in words), one["error"]
-        status, ready = self.world.readiness()
-        assert (status, ready["status"]) == (200, "degraded") and "1 parked" in ready["channels"]["b"]["reason"]
+
+        def told():  # what is told may be from the moment before
+            status, ready = self.world.readiness()
+            return (status, ready["status"]) == (200, "degraded") and "1 parked" in ready["channels"]["b"]["reason"]
+
+        await_that(told, message=lambda: f"degraded, 1 parked: {self.shown()}")
         assert not self.arrived(ident)
 
     def retried(self, ident):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
-from cdc.apply.contested import given_up_with, giving_way_to
+from cdc.apply.contested import given_up_with, giving_way_to, is_rival
 from cdc.apply.encoding import Encoder
 from cdc.apply.parking import parked_row
 from cdc.compiling import is_contested
@@ -95,11 +96,21 @@ def names(rows, found):
 
 
 def test_with_a_dropped_insert_goes_what_became_of_its_row_and_no_other_row() -> None:
-    rows = waiting("a+1", "b+1", "a1", "b1", "a1>2", "a2", "a3", "b2", "a-2", "a+2", "a2")
+    rows = waiting("a+1", "b+1", "a1", "b1", "a1>2", "a3>1", "a1", "a2", "a3", "b2", "a-2", "a+2", "a2")
     assert names(rows, given_up_with(rows["a+1"], list(rows.values()))) == {"a1", "a1>2", "a2", "a-2"}
+    gone = waiting("a+1", "a-1", "a3>1", "a1")
+    assert names(gone, given_up_with(gone["a+1"], list(gone.values()))) == {"a-1"}
     again = waiting("a+1", "a-1", "a+1", "a1")
     assert names(again, given_up_with(again["a+1"], list(again.values()))) == {"a-1"}
     assert names(again, given_up_with(again["a+1'"], list(again.values()))) == {"a1"}
+
+
+def test_only_an_insert_that_met_another_row_or_waits_behind_one_takes_its_later_changes_along() -> None:
+    """Behind one that was refused for itself waits what mends it."""
+    rows = waiting("a+1", "a1", "b+1", "a+2")
+    assert not any(is_rival(row, rows.values()) for row in rows.values())
+    rows["a+1"] = replace(rows["a+1"], reason="conflict")
+    assert [name for name, row in rows.items() if is_rival(row, rows.values())] == ["a+1", "b+1"]
 
 
 def test_an_insert_that_is_written_over_another_row_outdoes_all_that_was_told_of_its_key_but_what_follows_from_itself() -> (
@@ -108,3 +119,5 @@ def test_an_insert_that_is_written_over_another_row_outdoes_all_that_was_told_of
     rows = waiting("a+1", "b+1", "a-1", "a+1", "a1", "b1>2", "b2", "c1", "a-1", "c3", "b+3")
     assert names(rows, giving_way_to(rows["a+1'"], list(rows.values()))) == {"a+1", "b+1", "a-1", "b1>2", "b2", "c1"}
     assert names(rows, giving_way_to(rows["b+1"], list(rows.values()))) == {"a+1", "a-1", "a+1'", "a1", "c1", "a-1'"}
+    rows = waiting("a+1", "b3", "b3>1", "b1>2", "b2", "b-2", "b+2", "b2", "b+3", "b1")
+    assert names(rows, giving_way_to(rows["a+1"], list(rows.values()))) == {"b3>1", "b1>2", "b2", "b-2", "b1"}
