@@ -7,7 +7,7 @@ Within one transaction only its end is seen, so writes may change places, and ch
 - parents are written before children and deleted after them (foreign keys of the target), but what a child becomes never moves
   before a parent's delete that it came after: a cascade would take it along.
 
-A group is written row by row or at once, in its order, and never holds a row twice. Levels keep what must stay in order apart; within a
+A group is written row by row or at once, in its order, and never holds a row twice, but for deletes. Levels keep what must stay in order apart; within a
 level come inserts, then updates, then deletes. If the database refuses a group after all, the batch is written again in strict
 order (`sinks.singly`), so that a wrong guess here costs time and nothing else.
 """
@@ -93,6 +93,8 @@ def arranged(runs: Sequence[Sequence[RowWrite]], facts: Callable[[Table], TableF
 
     `runs`: the writes as `sinks.runs.runs` splits them.
     """
+    if len(runs) == 1 and runs[0][0].op == "delete":
+        return iter(runs)  # in order, and a row that is deleted twice is gone
     if len(runs) == 1 and not moves_key(runs[0][0]) and len(set(_row_names(runs[0]))) == len(runs[0]):
         return iter(runs)  # most of what is written: each row once, and all in the same way, already in order
     return _Arrangement(facts).of(runs)

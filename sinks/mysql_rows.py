@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from sinks.mysql_literals import Encoder, is_plain, text_literal
 from sinks.value_checks import decimals_form
-from sinks.value_texts import are_without_escapes, json_array, number_texts, texts_in_quotes
+from sinks.value_texts import are_without_escapes, integers_text, json_array, number_texts, texts_in_quotes
 from transforms.tables import Column
 
 # What stands before and after each of a column's values, and their texts.
@@ -34,6 +34,7 @@ class ColumnWriter:
 
     def __init__(self, column: Column, encode: Encoder) -> None:
         self.encode = encode
+        self.is_integer: Final = column.type.name in _INTEGERS
         self._refuses_null = column.value_of_null
         usual = _fast(column)
         self._usual, self._fast = ({usual[0]}, usual[1]) if usual else (set[type](), _nothing)
@@ -55,6 +56,8 @@ class ColumnWriter:
 
 def list_text(writer: ColumnWriter, values: Sequence[Any]) -> str:
     """The values of one column as `1,2`; at least one."""
+    if writer.is_integer and set(map(type, values)) == {int}:
+        return integers_text(values)
     before, after, texts = writer.cells(values)
     return f"{before}{f'{after},{before}'.join(texts)}{after}"
 

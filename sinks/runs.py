@@ -33,6 +33,13 @@ def runs(writes: Sequence[RowWrite]) -> list[Sequence[RowWrite]]:
         return []
     # Most batches are one run, whose writes hold the very same objects; to see that costs a third of comparing them.
     table, op, key_columns, columns, deltas, only, fresh, lenient, anew = _ALIKE(writes[0])
+    if op == "delete":  # which have nothing else
+        same = [
+            True
+            for write in writes
+            if write.op is op and write.table is table and write.key_columns is key_columns and write.only is only
+        ]
+        return [writes] if len(same) == len(writes) else _unlike(writes)
     same = [
         True
         for write in writes
@@ -46,8 +53,10 @@ def runs(writes: Sequence[RowWrite]) -> list[Sequence[RowWrite]]:
         and write.lenient is lenient
         and write.anew is anew
     ]
-    if len(same) == len(writes):
-        return [writes]
+    return [writes] if len(same) == len(writes) else _unlike(writes)
+
+
+def _unlike(writes: Sequence[RowWrite]) -> list[Sequence[RowWrite]]:
     return [list(alike) for _, alike in itertools.groupby(writes, key=_ALIKE)]
 
 

@@ -19,6 +19,11 @@ def json_array(values: Sequence[Any]) -> bytes:
     return _JSON.encode(values)
 
 
+def integers_text(values: Sequence[int]) -> str:
+    """`1,-12`; at least one."""
+    return _JSON.encode(values)[1:-1].decode()
+
+
 def number_texts(values: Sequence[Any]) -> list[str]:
     """Of integers or decimals, at least one: `-12`, `1.50`, `1E+5`."""
     return _JSON.encode(values)[1:-1].decode().split(",")
