@@ -95,9 +95,18 @@ def arranged(runs: Sequence[Sequence[RowWrite]], facts: Callable[[Table], TableF
     """
     if len(runs) == 1 and runs[0][0].op == "delete":
         return iter(runs)  # in order, and a row that is deleted twice is gone
-    if len(runs) == 1 and not moves_key(runs[0][0]) and len(set(_row_names(runs[0]))) == len(runs[0]):
+    if len(runs) == 1 and not moves_key(runs[0][0]) and _are_all_others(runs[0]):
         return iter(runs)  # most of what is written: each row once, and all in the same way, already in order
     return _Arrangement(facts).of(runs)
+
+
+def _are_all_others(run: Sequence[RowWrite]) -> bool:
+    """Whether no row is twice in a run."""
+    if len(run[0].key_columns) == 1:
+        firsts = [write.key[0] for write in run]  # cheaper than their tuples
+        if str not in set(map(type, firsts)):
+            return len(set(firsts)) == len(run)
+    return len(set(_row_names(run))) == len(run)
 
 
 def _row_names(run: Sequence[RowWrite]) -> Sequence[_Key]:

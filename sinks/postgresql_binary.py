@@ -18,7 +18,7 @@ from sinks.value_texts import are_without_escapes
 from transforms.tables import Column
 
 _Values: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
-# Whether values, of which none is None, are surely exact in this column. Of others the text encoder decides.
+# Whether values, all of the column's class and none of them None, are surely exact in it. Of others the text encoder decides.
 _Check: TypeAlias = Callable[[Sequence[Any]], bool]
 
 
@@ -37,16 +37,16 @@ def copied_column(column: Column, encode: ElementsEncoder) -> CopiedColumn:
     name = kind.name if kind.kind == "base" else ""
     if name in ("text", "varchar", "bpchar"):
         return CopiedColumn(
-            "text", _native(_texts(kind.length, padded=name == "bpchar"), encode), is_cast=name != "text"
+            "text", _native(str, _texts(kind.length, padded=name == "bpchar"), encode), is_cast=name != "text"
         )
     if name in _INTEGER_BITS:
         return CopiedColumn(name, _integers(column, _INTEGER_BITS[name], encode), is_cast=False)
     if name in ("timestamp", "timestamptz"):
         zone = dt.UTC if name == "timestamptz" else None
         digits = 6 if kind.scale is None else kind.scale
-        return CopiedColumn(name, _native(_timestamps(zone, digits), encode), is_cast=False)
+        return CopiedColumn(name, _native(dt.datetime, _timestamps(zone, digits), encode), is_cast=False)
     if name in _CLASSES:
-        return CopiedColumn(name, _native(_all_are(_CLASSES[name]), encode), is_cast=False)
+        return CopiedColumn(name, _native(_CLASSES[name], _always, encode), is_cast=False)
     if name == "numeric":  # psycopg's C code takes three times as long to pack one as Python to write its digits
         return CopiedColumn("text", lambda values: _numbers(encode(values)), is_cast=True)
     return CopiedColumn("text", lambda values: list(map(_plain, encode(values))), is_cast=True)
@@ -66,10 +66,16 @@ def _plain(element: str) -> str | None:
     return "\\".join(part.replace('\\"', '"') for part in inner.split("\\\\"))
 
 
-def _native(check: _Check, encode: ElementsEncoder) -> _Values:
+def _native(python_class: type, check: _Check, encode: ElementsEncoder) -> _Values:
+    usual = {python_class}
+
     def values_of(values: Sequence[Any]) -> Sequence[Any]:
-        present = [value for value in values if value is not None] if type(None) in set(map(type, values)) else values
-        if present and not check(present):
+        classes = set(map(type, values))
+        present = values
+        if type(None) in classes:
+            present = [value for value in values if value is not None]
+            classes.discard(type(None))
+        if present and (classes != usual or not check(present)):
             encode(values)
         return values
 
@@ -93,15 +99,13 @@ def _integers(column: Column, bits: int, encode: ElementsEncoder) -> _Values:
     return values_of
 
 
-def _all_are(python_class: type) -> _Check:
-    return lambda values: set(map(type, values)) == {python_class}
+def _always(_values: Sequence[Any]) -> bool:
+    return True
 
 
 def _texts(limit: int | None, *, padded: bool) -> _Check:
-    all_are_texts = _all_are(str)
-
     def check(values: Sequence[Any]) -> bool:
-        if not all_are_texts(values) or (limit is not None and max(map(len, values)) > limit):
+        if limit is not None and max(map(len, values)) > limit:
             return False
         if padded and any(value.endswith(" ") for value in values):
             return False
@@ -115,10 +119,9 @@ def _texts(limit: int | None, *, padded: bool) -> _Check:
 
 def _timestamps(zone: dt.tzinfo | None, digits: int) -> _Check:
     unit = 10 ** (6 - digits)
-    all_are_datetimes = _all_are(dt.datetime)
 
     def check(values: Sequence[Any]) -> bool:
-        if not all_are_datetimes(values) or {value.tzinfo for value in values} != {zone}:
+        if {value.tzinfo for value in values} != {zone}:
             return False
         return unit == 1 or not any(value.microsecond % unit for value in values)
 
