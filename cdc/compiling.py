@@ -73,13 +73,16 @@ class Compiling:
 def is_contested(spec: MappingSpec, configuration: Configuration) -> bool:
     """Whether a row that an insert finds is another one, inserted here or in a third channel.
 
-    Not where a delete leaves rows behind, where a batch may be written twice (bookkeeping none), or where keys are each channel's own.
+    Not where a delete or a TRUNCATE leaves rows behind, where a batch may be written twice (bookkeeping none), or where keys are each
+    channel's own.
     """
     written_once = configuration.channels[spec.channel].bookkeeping == "table"
     if spec.entity.identity is not None or spec.on_delete != "propagate" or not written_once:
         return False
-    mappings = configuration.mappings.values()
-    return len({it.channel for it in mappings if it.captures and it.entity.name == spec.entity.name}) > 1
+    writers = [it for it in configuration.mappings.values() if it.captures and it.entity.name == spec.entity.name]
+    if any(it.on_truncate == "ignore" for it in writers if it.channel != spec.channel):
+        return False
+    return len({it.channel for it in writers}) > 1
 
 
 def _refused(problems: list[Problem]) -> HaltError:

@@ -33,9 +33,17 @@ def contested(text: str) -> list[bool]:
         ("    table: orders\n", "    table: orders\n    direction: apply\n", [False, False]),
         ("    table: orders\n", "    table: orders\n    direction: capture\n", [True, True]),
         ("    table: orders\n", "    table: orders\n    on_delete: ignore\n", [False, True]),
+        ("    table: orders\n", "    table: orders\n    on_truncate: ignore\n", [True, False]),
         ("/mini\n", "/mini\n    bookkeeping: none\n", [True, False]),
     ],
-    ids=["both ways", "one writer", "a channel that only writes", "deletes leave rows", "may be written twice"],
+    ids=[
+        "both ways",
+        "one writer",
+        "one only captured",
+        "deletes leave rows",
+        "TRUNCATE leaves rows",
+        "may be written twice",
+    ],
 )
 def test_inserts_are_to_make_their_rows_where_several_channels_write(
     was: str, becomes: str, expected: list[bool]
