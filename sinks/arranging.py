@@ -7,9 +7,9 @@ Within one transaction only its end is seen, so writes may change places, and ch
 - parents are written before children and deleted after them (foreign keys of the target), but what a child becomes never moves
   before a parent's delete that it came after: a cascade would take it along.
 
-A group is written row by row or at once, in its order, and never holds a row twice, but for deletes. Levels keep what must stay in order apart; within a
-level come inserts, then updates, then deletes. If the database refuses a group after all, the batch is written again in strict
-order (`sinks.singly`), so that a wrong guess here costs time and nothing else.
+A group is written row by row or at once, in its order, and never holds a row twice, but for deletes. Levels keep
+what must stay in order apart; within a level come inserts, then updates, then deletes. If the database refuses a group after all, the
+batch is written again in strict order (`sinks.singly`), so that a wrong guess here costs time and nothing else.
 """
 
 from __future__ import annotations

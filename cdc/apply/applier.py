@@ -128,23 +128,20 @@ class Applier:
     def run(self) -> None:
         """Work until the control says to end: read what is there, put causes before effects, write it, report."""
         with closing(self._parked_lines):
-            self._work()
-
-    def _work(self) -> None:
-        while self._control.turn():
-            self._obey()  # first: a retry or a drop may be what the batch that halts us needs
-            self._read()
-            entries = self._delivery.take()
-            if entries:
+            while self._control.turn():
+                self._obey()  # first: a retry or a drop may be what the batch that halts us needs
+                self._read()
+                entries = self._delivery.take()
+                if entries:
+                    if self._awaiting is not None:
+                        self._awaiting.release_before(entries)
+                    self._write(self._maker.make(entries, self._known))
                 if self._awaiting is not None:
-                    self._awaiting.release_before(entries)
-                self._write(self._maker.make(entries, self._known))
-            if self._awaiting is not None:
-                self._awaiting.release_when_due()
-            self._orphans.retry_when_due()
-            self._write_progress_when_due()
-            self._parked_lines.tell_when_due()
-            self._report(busy=bool(entries))
+                    self._awaiting.release_when_due()
+                self._orphans.retry_when_due()
+                self._write_progress_when_due()
+                self._parked_lines.tell_when_due()
+                self._report(busy=bool(entries))
         self._save_progress()
 
     def _read(self) -> None:

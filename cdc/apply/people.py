@@ -106,9 +106,9 @@ class People:
         for at in places:
             layout, change = plan.work[at]
             keys = keys_of(layout, change, self._mappings()[layout.entity].spec.entity.key)
-            behind = not waiting.isdisjoint(keys)
-            waits = Rejection(at, "waiting", "an earlier change of this row waits", "")
-            if (rejection := waits if behind else self._write_one(now, at)) is not None:
+            behind = Rejection(at, "waiting", "an earlier change of this row waits", "")
+            rejection = self._write_one(now, at) if waiting.isdisjoint(keys) else behind
+            if rejection is not None:
                 rejections.append(rejection)
                 waiting.update(keys)
         self._keep()

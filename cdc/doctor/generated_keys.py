@@ -1,6 +1,6 @@
 """Keys that servers make up themselves: two channels must not give one number to two rows (CASES.md K10). Pure. Guards I3 and I6.
 
-A number that is given twice makes one row of two. What keeps channels apart is taken from the servers: increments with
+Two rows of one number are parked where the other one is, or (`bookkeeping: none`) become one. What keeps channels apart is taken from the servers: increments with
 different offsets, or ranges. Where people are identified, keys are translated, and nothing is asked.
 """
 
@@ -94,7 +94,7 @@ def _meeting(one: _Numbered, channels: Sequence[str], others: Sequence[_Numbered
         "GENERATED_KEYS",
         "warning",
         f"{one.table[0]}.{one.table[1]} numbers {column} by itself, and so does {listed}: two new rows of "
-        f"{one.mapping.entity.name} get the same key and are taken for one - give each channel numbers of its own",
+        f"{one.mapping.entity.name} get the same key, and each waits for an operator where the other is (conflict) or is taken for it - give each channel numbers of its own",
         [
             *_apart(one, count, place, others),
             f"{path}: or a key that no server numbers (a UUID, a number of the business)",
