@@ -30,6 +30,7 @@ log = structlog.get_logger()
 
 _NOT_THERE: Final = ("TABLE_MISSING", "DATABASE_MISSING")
 _CREATE: Final = "create it, or mend the mapping's `table`; of a table that was dropped, an empty one will do: what the log holds of it is captured then"
+_ONE_AT_A_TIME: Final = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 _REPLICA_IDENTITY: Final = """
 SELECT n.nspname, c.relname, c.relreplident FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND (n.nspname, c.relname) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
@@ -174,15 +175,21 @@ def _connected(address: Address) -> psycopg.Connection[Any]:
 
 
 def _prepare_publication(address: Address, name: str, tables: set[TableName]) -> None:
+    """Capture and apply start in the same moment: what is missing is looked for again once no other process prepares."""
     statements: list[str] = []
     try:
         with _connected(address) as connection:
             missing = tables - existing(connection, tables)
-            statements = publication_statements(connection, name, tables - missing)
+            if not publication_statements(connection, name, tables - missing):
+                return
+            with connection.transaction():
+                connection.execute(_ONE_AT_A_TIME, (name,))
+                statements = publication_statements(connection, name, tables - missing)
+                for statement in statements:
+                    connection.execute(statement.encode())
             for statement in statements:
-                connection.execute(statement.encode())
                 log.info("created", statement=statement)
-    except (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation) as error:
+    except (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation) as error:  # somebody else's statements
         raise TransientError(f"{address}: another process prepares it as well: {one_line(error)}") from None
     except psycopg.Error as error:
         raise translated(

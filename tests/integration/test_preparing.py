@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from cdc.errors import HaltError
 from cdc.preparing import prepare, require_before_images, require_logged_cascades, require_tables
+from cdc.readers.postgresql_position import slot_name
 from sinks.connections import Address
 from tests.servers import MySQLDatabase, PostgreSQLDatabase
 from tests.waiting import await_that
@@ -66,6 +69,31 @@ def test_a_postgresql_database_or_login_that_is_refused_halts_and_is_not_tried_f
             require_before_images(address, "app", {("public", "t"): "where"})
         with pytest.raises(HaltError, match=code):
             prepare(address, "coffee", "app", [("public", "t")], bookkeeping="none")
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["no publication yet", "one of other tables"])
+def test_roles_that_prepare_in_the_same_moment_all_find_what_one_of_them_made(
+    postgresql_db: PostgreSQLDatabase, there: bool
+):
+    address = address_of(postgresql_db, "postgresql")
+    for name in ("t", "u"):
+        postgresql_db.execute(f"CREATE TABLE {name} (id INT PRIMARY KEY)")
+    together, rounds = 4, 8
+    tables = [("public", "t"), ("public", "u")]
+    for number in range(rounds):
+        publication = slot_name(f"coffee{number}", "app")
+        if there:
+            postgresql_db.execute(f'CREATE PUBLICATION "{publication}" FOR TABLE t')
+        start = threading.Barrier(together)
+
+        def meet(_: int, start: threading.Barrier = start, deployment: str = f"coffee{number}") -> None:
+            start.wait()
+            prepare(address, deployment, "app", tables, bookkeeping="table")
+
+        with ThreadPoolExecutor(together) as pool:
+            list(pool.map(meet, range(together)))
+        carried = postgresql_db.execute("SELECT tablename FROM pg_publication_tables WHERE pubname = %s", publication)
+        assert {name for (name,) in carried} == {"t", "u", "datong_progress", "datong_parked"}
 
 
 def test_what_the_log_holds_of_a_table_that_was_dropped_meanwhile_is_captured_once_there_is_one_again(mixed: World):
