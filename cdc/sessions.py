@@ -116,7 +116,7 @@ def open_capture(
         options = ReaderOptions(
             server_id=server_id(configuration.deployment, channel),
             probe=faults.hit,
-            remember=partial(store.remember, channel),
+            remember=partial(store.decisions.remember, channel),
             spill_folder=folder_of(configuration),
         )
         reader = open_reader(address, wanted, options)

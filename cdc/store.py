@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
 
 import msgspec
 import sqlalchemy as sa
 
 from cdc import store_tables as tables
+from cdc.decisions import Decisions
 from cdc.hub_database import HubDatabase, StoreRefusedError
 from cdc.model import Checkpoint, Order, ProgressRow
 from cdc.skip_records import SkipRecords
@@ -40,14 +40,8 @@ class Command(msgspec.Struct, frozen=True):
     argument: str
 
 
-_JOINED: Final = "joined"
-_unpack_ends = msgspec.json.Decoder(dict[str, tuple[Order, int]]).decode
 _pack = msgspec.msgpack.Encoder().encode
 _unpack_checkpoint = msgspec.msgpack.Decoder(Checkpoint).decode
-
-
-def _pack_ends(ends: Mapping[str, tuple[Order, int]]) -> str:
-    return msgspec.json.encode(ends).decode()
 
 
 class Store:
@@ -59,6 +53,7 @@ class Store:
         self._transaction = self._database.transaction
         self._upsert = self._database.upsert
         self.skips = SkipRecords(self._database, deployment)
+        self.decisions = Decisions(self._database, deployment)
 
     def open(self) -> None:
         """Create the tables that are missing. Raises StoreRefusedError where a newer version wrote them."""
@@ -155,25 +150,6 @@ class Store:
         """The place in a channel's stream that every one of these targets has durably passed; None: no target is named."""
         with self._transaction() as connection:
             return self._least_applied(connection, channel, list(targets))
-
-    def remember(self, channel: str, name: str, proposal: str) -> str:
-        """Keep a decision once and for all; answer what was decided first."""
-        query = sa.select(tables.decisions.c.value).where(
-            (tables.decisions.c.deployment == self.deployment)
-            & (tables.decisions.c.channel == channel)
-            & (tables.decisions.c.name == name)
-        )
-        with self._transaction() as connection:
-            kept = connection.execute(query).scalar()
-            if kept is not None:
-                return str(kept)
-            values = {"deployment": self.deployment, "channel": channel, "name": name, "value": proposal}
-            self._upsert(connection, tables.decisions, values)
-            return proposal
-
-    def joined(self, target: str, ends: Mapping[str, tuple[Order, int]]) -> dict[str, tuple[Order, int]]:
-        """Keep where the streams ended when a target joined them; answer what was kept first."""
-        return _unpack_ends(self.remember(target, _JOINED, _pack_ends(ends)))
 
     def drop_checkpoints_after(self, channel: str, order: Order) -> None:
         """Forget candidates beyond a place that capture goes back to: what they were taken after is to be published again."""
@@ -367,16 +343,6 @@ class Store:
                     {"deployment": self.deployment, "role": role, "name": name, "value": value},
                 )
 
-    def _forget_joined(self, connection: sa.Connection, source: str) -> None:
-        """A stream that is made anew may begin at lower places than where the old one ended."""
-        columns = tables.decisions.c
-        mine = (columns.deployment == self.deployment) & (columns.name == _JOINED)
-        for row in connection.execute(sa.select(columns.channel, columns.value).where(mine)).all():
-            ends = _unpack_ends(row.value)
-            if ends.pop(source, None) is not None:
-                values = {"deployment": self.deployment, "channel": row.channel, "name": _JOINED}
-                self._upsert(connection, tables.decisions, values | {"value": _pack_ends(ends)})
-
     def forget_channel(self, channel: str) -> None:
         """Remove everything of a channel: `datong remove`."""
         with self._transaction() as connection:
@@ -386,7 +352,6 @@ class Store:
                 (tables.applied, tables.applied.c.source),
                 (tables.paused, tables.paused.c.channel),
                 (tables.detached, tables.detached.c.target),
-                (tables.decisions, tables.decisions.c.channel),
                 (tables.commands, tables.commands.c.channel),
                 (tables.parked, tables.parked.c.target),
                 (tables.skips, tables.skips.c.target),
@@ -395,7 +360,7 @@ class Store:
                 connection.execute(
                     sa.delete(table).where((table.c.deployment == self.deployment) & (column == channel))
                 )
-            self._forget_joined(connection, channel)
+            self.decisions.forget_channel(connection, channel)
             roles = [f"capture.{channel}", f"apply.{channel}"]
             connection.execute(
                 sa.delete(tables.counters).where(

@@ -95,7 +95,7 @@ class Bookkeeping:
         """Where the streams ended when this target was new, of those that it has not read as far; decided at its first start."""
         streams = {source: change_log.published(source) for source in sources} if is_new else {}
         ends = {source: stream.last for source, stream in streams.items() if stream is not None}
-        kept = self._store.joined(self._target, ends)
+        kept = self._store.decisions.joined(self._target, ends)
         return {s: end for s, end in kept.items() if s in passed and (passed[s].order, passed[s].end) < end}
 
     def _place(self, source: str, known: Progress | None, stored: Applied | None) -> Progress:

@@ -117,6 +117,18 @@ def test_while_a_target_is_away_candidates_are_thinned(store):
     assert store.advance_cut("a", ["x"]).position.order == 419
 
 
+def test_a_decision_holds_for_whoever_comes_second(store):
+    decisions = store.decisions
+    assert decisions.remember("a", "era", "first") == "first"
+    assert decisions.remember("a", "era", "second") == "first"
+    assert decisions.remember("b", "era", "second") == "second"
+    assert decisions.joined("x", {"a": (5, 1), "b": (7, 0)}) == {"a": (5, 1), "b": (7, 0)}
+    assert decisions.joined("x", {"a": (9, 9)}) == {"a": (5, 1), "b": (7, 0)}
+    store.forget_channel("a")
+    assert decisions.joined("x", {"a": (9, 9)}) == {"b": (7, 0)}, "a stream that is made anew has no old end"
+    assert decisions.remember("a", "era", "anew") == "anew"
+
+
 def test_two_deployments_in_one_store_do_not_meet(store):
     store.set_paused("a", "capture", True)
     other = Store(store._database.url.render_as_string(hide_password=False), "tea")
