@@ -80,4 +80,4 @@ def own_server(request: pytest.FixtureRequest) -> Iterator[MySQLDatabase]:
             with mysql_database(server, "own") as database:
                 yield database
         finally:
-            server.kill()
+            server.discard()

@@ -143,7 +143,7 @@ def _session_server(make: Callable[[Path], Server], contained: Callable[[Path], 
         try:
             yield server
         finally:
-            server.kill()  # its data goes with the folder: no need of a clean end
+            server.discard()  # its data goes with the folder: no need of a clean end
 
 
 @pytest.fixture

@@ -27,12 +27,12 @@ def make(engine: Engine, folder: Path, *, server_id: int = 1) -> Database:
 
 @contextmanager
 def running(server: Database | Redis) -> Iterator[Any]:
-    """Start, and kill at the end: the data goes with the folder."""
+    """Start, and discard at the end: the data goes with the folder."""
     server.start()
     try:
         yield server
     finally:
-        server.kill()
+        server.discard()
 
 
 def engine_of(server: Database) -> Engine:

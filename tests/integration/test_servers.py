@@ -114,6 +114,22 @@ def test_a_committed_row_survives_a_kill(folder: Path) -> None:
 
 
 @own_programs
+def test_a_discarded_postgresql_leaves_no_shared_memory_in_the_system(folder: Path) -> None:
+    def segments_of(pid: int) -> int:
+        lines = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
+        return sum(line.split()[4] == str(pid) for line in lines)  # the process that made it
+
+    server = PostgreSQL(folder / "postgresql").start()
+    pid = server.pid
+    assert segments_of(pid) == 1
+    with server.connect():  # a session that is still there
+        server.discard()
+    assert segments_of(pid) == 0
+    assert not server.running
+    server.discard()
+
+
+@own_programs
 def test_servers_are_set_up_for_replication(mariadb: MariaDB, mysql: MySQL, postgresql: PostgreSQL) -> None:
     wanted = ("ROW", "FULL", "FULL", 1)
     for server in (mariadb, mysql):

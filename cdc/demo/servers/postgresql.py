@@ -34,6 +34,7 @@ _SETTINGS = {
 }
 # Only what a power cut would need. Not synchronous_commit: without it a SIGKILL loses commits, and a walsender waits.
 _FAST = {"fsync": "off"}
+_QUIT_TIMEOUT = 10.0  # the server itself kills what has not ended after five
 
 
 class PostgreSQL(Server):
@@ -58,6 +59,12 @@ class PostgreSQL(Server):
 
     def url(self, database: str | None = None, user: str | None = None, password: str | None = None) -> str:
         return super().url(database or "postgres", user, password)
+
+    def discard(self) -> None:
+        """By "immediate shutdown": a killed one leaves shared memory in the system, which nobody would ever free."""
+        if self._process is not None and self._process.terminate(signal.SIGQUIT, _QUIT_TIMEOUT):
+            self._process = None
+        self.kill()
 
     def _require_programs(self) -> None:
         _ = postgresql_programs(), service_account(_ACCOUNT)

@@ -116,6 +116,10 @@ class Server(ABC):
             process, self._process = self._process, None
             process.kill()
 
+    def discard(self) -> None:
+        """End it in no time, its data being thrown away with the folder."""
+        self.kill()
+
     def restart(self) -> Self:
         """Stop cleanly and start on the same port and data, with `options` as they are now."""
         self.stop()
