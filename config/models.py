@@ -22,9 +22,11 @@ from pydantic import (
     SecretStr,
     Tag,
     ValidationInfo,
+    field_serializer,
     field_validator,
     model_validator,
 )
+from pydantic_core import to_jsonable_python
 
 from config.values import (
     DatabaseUrl,
@@ -237,6 +239,11 @@ class FieldConfig(Section):
     @classmethod
     def _bound(cls, written: object, info: ValidationInfo) -> object:
         return parse_bound(written, info.data.get("type"))
+
+    @field_serializer("minimum", "maximum", when_used="json")
+    def _written_bound(self, bound: object) -> object:
+        """As it is by default, which warns where a plain validator made the value."""
+        return to_jsonable_python(bound)
 
 
 class EntityConfig(Section):

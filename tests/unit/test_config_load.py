@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
+from decimal import Decimal
 
 import pytest
 
@@ -86,6 +88,27 @@ def test_the_revision_names_the_mappings_and_nothing_else():
     )
     assert parse(bent(("1: paid", "2: paid")), ENVIRONMENT).revision != revision
     assert parse(bent(("enabled: true", "enabled: false")), ENVIRONMENT).revision != revision
+
+
+def test_bounds_of_every_kind_are_exact_and_part_of_the_revision():
+    """Warnings are errors here: pydantic wrote one into the service's log for each bound."""
+    bounds = {
+        "integer": ("7", Decimal(7)),
+        "decimal": ("10.50", Decimal("10.50")),
+        "date": ("2026-11-22", dt.date(2026, 11, 22)),
+        "time": ("'10:11:12.5'", dt.time(10, 11, 12, 500_000)),
+        "datetime": ("'2026-11-22T10:11:12'", dt.datetime(2026, 11, 22, 10, 11, 12)),  # noqa: DTZ001 - has no zone
+        "instant": ("'2026-11-22T10:11:12+08:00'", dt.datetime(2026, 11, 22, 2, 11, 12, tzinfo=dt.UTC)),
+        "duration": ("'25:00:00'", dt.timedelta(hours=25)),
+    }
+    revisions = {parse(SMALL, ENVIRONMENT).revision}
+    for kind, (written, exact) in bounds.items():
+        field = f"line: {{type: integer}}\n      bounded: {{type: {kind}, maximum: {written}}}"
+        configuration = parse(bent(("line: {type: integer}", field)), ENVIRONMENT)
+        found = configuration.document.entities["order"].fields["bounded"].maximum
+        assert (type(found), found) == (type(exact), exact)
+        revisions.add(configuration.revision)
+    assert len(revisions) == 1 + len(bounds)
 
 
 @pytest.mark.parametrize(
