@@ -244,6 +244,8 @@ class World:
             if process.poll() is None:
                 process.kill()
                 process.wait(10)
+        strays = [line for line in self.all_logs().splitlines() if not line.startswith("{")]
+        assert not strays, f"the service's log is JSON, line by line, with no library's words between: {strays[:5]}"
 
     # -- HTTP and command line
 
