@@ -22,7 +22,7 @@ from cdc.demo.expectation import TABLES
 from cdc.demo.people import People
 from cdc.demo.record import Record
 from cdc.demo.service import Service
-from cdc.demo.sides import Side
+from cdc.demo.sides import Side, UnexpectedRowCount
 from cdc.demo.stage import DATABASES, Stage
 from cdc.demo.verdict import Result, balance, differences
 from cdc.demo.workload import Plan, marker_of, seed_things
@@ -105,7 +105,7 @@ class _Check:
         people = None if self.options.sabotage else People(self.stage, self.options.seed)
         if people is not None:
             people.arrive()
-        with _Markers(self.stage, self.record) as markers:
+        with _Markers(self.stage, self.record, self._disturbed) as markers:
             self._work(plans, self._stroll)
         self.result.latencies_ms = markers.latencies_ms
         self.result.transactions = self.record.transactions
@@ -147,7 +147,14 @@ class _Check:
                 def commit(transaction: Transaction) -> None:
                     if time.monotonic() > deadline:
                         raise OutOfTime(f"{plan.side}: the workload took longer than {WORK_SECONDS:.0f} s")
-                    connected.write(transaction)
+                    try:
+                        connected.write(transaction)
+                    except (
+                        UnexpectedRowCount
+                    ) as error:  # its own row was changed under it: the verdict says what became of it
+                        self._disturbed(error)
+                        plan.forget(transaction)
+                        return
                     self.record.commit(plan.side, transaction)
                     plan.done(transaction)
 
@@ -168,6 +175,11 @@ class _Check:
         for _ in range(self._transactions - self._rushed):
             time.sleep(plan.chance.expovariate(1 / PACE_SECONDS))
             commit(plan.anything())
+
+    def _disturbed(self, error: UnexpectedRowCount) -> None:
+        with self.record.lock:
+            self.result.disturbed += 1
+        say(str(error))
 
     # -- the verdict
 
@@ -264,9 +276,10 @@ class _Check:
 class _Markers:
     """Times changes from COMMIT on one side to a SELECT on another, while it is entered: one marker row per side, by turns."""
 
-    def __init__(self, stage: Stage, record: Record) -> None:
+    def __init__(self, stage: Stage, record: Record, disturbed: Callable[[UnexpectedRowCount], None]) -> None:
         self._stage = stage
         self._record = record
+        self._disturbed = disturbed
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(1)
         self.latencies_ms: list[float] = []
@@ -301,7 +314,11 @@ class _Markers:
         assert isinstance(before, Stock)
         after = replace(before, quantity=before.quantity + 1)
         transaction = (Step(key, before, after),)
-        sides[source].write(transaction)
+        try:
+            sides[source].write(transaction)
+        except UnexpectedRowCount as error:
+            self._disturbed(error)
+            return
         (committed,) = self._record.commit(source, transaction)
         waiting = [side for side in SIDES if side != source]
         while waiting and time.monotonic() < committed.at + MARKER_PATIENCE_SECONDS:

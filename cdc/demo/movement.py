@@ -124,8 +124,7 @@ class Movement:
                     try:
                         connected.write(transaction)
                     except UnexpectedRowCount:  # somebody who is looking on changed it by hand: leave it to them
-                        for step in transaction:
-                            plan.things.pop(step.key, None)
+                        plan.forget(transaction)
                         continue
                     for committed in self._record.commit(side, transaction):
                         self._committed.put(committed)

@@ -77,7 +77,12 @@ class Side:
                     at = [i for i, value in enumerate(new) if value != old[i]] or [len(new) - 1]
                     statement = self._update(table, [table.columns[i] for i in at])
                     values = (*(new[i] for i in at), key)
-                cursor.execute(statement, values)
+                try:
+                    cursor.execute(statement, values)
+                except (pymysql.err.IntegrityError, psycopg.errors.UniqueViolation):
+                    raise UnexpectedRowCount(
+                        f"{self.name}.{table.name}: {statement.split()[0]} of {step.key}: its key is there already"
+                    ) from None
                 if cursor.rowcount != 1 and not step.changes_nothing:  # MariaDB answers how many rows it changed
                     raise UnexpectedRowCount(f"{self.name}.{table.name}: {statement.split()[0]} of {step.key} hit {cursor.rowcount} rows")  # fmt: skip
         self._connection.commit()

@@ -131,15 +131,16 @@ class Result:
     identities: int = 0  # people whom every side has once, under a key of its own
     references_translated: int = 0  # rows on another side than their own that refer to the right person
     misidentified: int = 0  # people and references that are not so
+    disturbed: int = 0  # transactions that a side could not commit because its own rows were changed under it
     latencies_ms: Sequence[float] = ()
     seconds: float = 0.0
     error: str | None = "it did not come to an end"
 
     @property
     def ok(self) -> bool:
-        bad = self.loops or self.lost or self.diverged or self.parked or self.unlogged or self.misidentified
+        wrong = (self.loops, self.lost, self.diverged, self.parked, self.unlogged, self.misidentified, self.disturbed)
         did = min(self.transactions, self.rows_applied, self.identities, self.references_translated)
-        return self.error is None and not bad and did > 0
+        return self.error is None and not any(wrong) and did > 0
 
     def document(self) -> dict[str, Any]:
         shown: dict[str, Any] = {
@@ -161,6 +162,8 @@ class Result:
             shown["unlogged"] = self.unlogged
         if self.misidentified:
             shown["misidentified"] = self.misidentified
+        if self.disturbed:
+            shown["disturbed"] = self.disturbed
         if self.error is not None:
             shown["error"] = self.error
         return shown

@@ -198,6 +198,13 @@ class Plan:
             if step.after is not None and not is_canary(step.after):
                 self.things[key_of(step.after)] = step.after
 
+    def forget(self, transaction: Transaction) -> None:
+        """Leave alone what a transaction was about that could not be committed: somebody else changed it."""
+        for step in transaction:
+            self.things.pop(step.key, None)
+            if step.after is not None:
+                self.things.pop(key_of(step.after), None)
+
     # -- one row
 
     def _next(self) -> int:

@@ -148,7 +148,7 @@ def test_changes_of_one_row_may_arrive_as_one_but_never_vanish_from_their_own_lo
     assert (line.side, line.deficit) == ("crm", 1)
 
 
-@pytest.mark.parametrize("wrong", ["loops", "lost", "diverged", "parked", "unlogged", "misidentified"])
+@pytest.mark.parametrize("wrong", ["loops", "lost", "diverged", "parked", "unlogged", "misidentified", "disturbed"])
 def test_any_count_above_zero_is_a_failure(wrong: str) -> None:
     good = Result(1, transactions=5, rows_applied=10, identities=3, references_translated=6, error=None)
     assert good.document()["ok"] is True
