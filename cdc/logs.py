@@ -24,7 +24,9 @@ _REMEMBERED_LINES: Final = 500
 _SHORTEST_SECRET: Final = 4  # a shorter one would blacken half of every line
 _ALWAYS_FRESH: Final = frozenset({"ts", "seconds", "attempt"})
 _ALIKE: Final = "alike"
-_OTHERS: Final = ("uvicorn", "uvicorn.error", "uvicorn.access", "sqlalchemy", "pymysqlreplication", "asyncio", "redis")
+_OTHERS: Final = (
+    "uvicorn", "uvicorn.error", "uvicorn.access", "sqlalchemy", "pymysqlreplication", "asyncio", "redis", "py.warnings",
+)  # fmt: skip
 
 
 class SecretsFilter:
@@ -149,6 +151,7 @@ class _Router(logging.Handler):
 
 def _route_standard_logging(*, debug: bool) -> None:
     """Warnings and errors of libraries come through; what they say below that is theirs, and may hold values (I9)."""
+    logging.captureWarnings(True)
     root = logging.getLogger()
     root.handlers[:] = [_Router()]
     root.setLevel(logging.WARNING)

@@ -69,7 +69,7 @@ def test_lines_that_are_said_to_be_alike_count_as_the_same_line_and_do_not_show_
 
 def test_a_process_writes_json_lines_masked_and_bound_even_in_a_traceback() -> None:
     program = f"""
-import logging, structlog
+import logging, structlog, warnings
 from cdc import logs
 logs.configure(secrets=[{SECRET!r}], role="capture", channel="website")
 log = structlog.get_logger()
@@ -77,6 +77,7 @@ log.info("started", url="mysql://u:{SECRET}@h")
 log.debug("hidden")
 logging.getLogger("uvicorn.error").error("it failed: %s", {SECRET!r})
 logging.getLogger("sqlalchemy").warning("values: 42")
+warnings.warn("values: 42")
 try:
     raise ValueError({SECRET!r})
 except ValueError:
