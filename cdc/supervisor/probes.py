@@ -35,14 +35,20 @@ class Probes:
 
     def _run(self, name: str, probe: Probe) -> None:
         while not self._stopped.is_set():
-            try:
-                probe()
-            except DatongError as error:
-                self._answers[name] = (time.monotonic(), str(error))
-            else:
-                self._answers[name] = (time.monotonic(), "")
+            error = _error_of(probe)
+            self._answers[name] = (time.monotonic(), error)
             self._stopped.wait(EVERY_SECONDS)
 
     def seen(self) -> list[Dependency]:
         now = time.monotonic()
         return [Dependency(name, error, now - at) for name, (at, error) in self._answers.items()]
+
+
+def _error_of(probe: Probe) -> str:
+    try:
+        probe()
+    except DatongError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 - a defect: were the thread to end, it would look like a server that hangs
+        return f"unexpected {type(error).__name__} while asking it: report it"
+    return ""
