@@ -195,8 +195,10 @@ class World:
 
     def kill(self) -> None:
         """SIGKILL the supervisor; its children must follow by themselves."""
-        process = self.processes[-1]
-        pids = self.role_pids()
+        self._kill(self.processes[-1])
+
+    def _kill(self, process: Program) -> None:
+        pids = _children(process.pid)
         process.kill()
         process.wait(10)
         await_that(lambda: not any(_alive(pid) for pid in pids), message=f"no orphan of {pids}")
@@ -242,8 +244,7 @@ class World:
         self._counters.close()
         for process in self.processes:
             if process.poll() is None:
-                process.kill()
-                process.wait(10)
+                self._kill(process)
         strays = [line for line in self.all_logs().splitlines() if not line.startswith("{")]
         assert not strays, f"the service's log is JSON, line by line, with no library's words between: {strays[:5]}"
 

@@ -14,21 +14,18 @@ PAIRS = {
 @pytest.fixture
 def make_world(request, tmp_path, redis_db):
     """`make_world("mariadb_db", "postgresql_db")`: channels a, b, ... with their tables, not started yet."""
-    worlds = []
 
     def make(*databases, table=True):
         world = World(
             tmp_path, redis_db, {name: request.getfixturevalue(d) for name, d in zip("abcd", databases, strict=False)}
         )
-        worlds.append(world)
+        request.node.addfinalizer(world.close)  # before the databases are dropped, which were asked for before it
         if table:
             for channel in world.channels.values():
                 channel.create_table()
         return world
 
-    yield make
-    for world in worlds:
-        world.close()
+    return make
 
 
 @pytest.fixture(params=list(PAIRS))
