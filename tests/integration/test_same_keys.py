@@ -153,8 +153,8 @@ def test_a_channel_that_joins_with_copied_tables_takes_what_they_hold_already_fo
     ((file, offset, *_),) = world["a"].execute("SHOW MASTER STATUS")
 
     def captured():
-        reached = world.role("a", "capture")["position"].rpartition(":")
-        return (reached[0], int(reached[2])) >= (file, offset)
+        reached = json.loads(world.role("a", "capture")["position"])
+        return (reached["file"], reached["offset"]) >= (file, offset)
 
     await_that(captured, message=lambda: f"a's stream holds all three: {world.role('a', 'capture')} {file}:{offset}")
     world.stop()
