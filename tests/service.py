@@ -116,7 +116,7 @@ class FakeService:
         except OSError:
             return None
 
-    def await_status(self, status: str, *, saying: str = "", timeout: float = 20) -> dict[str, Any]:
+    def await_status(self, status: str, *, saying: str = "", timeout: float = 90) -> dict[str, Any]:
         """Wait until /readyz has this status, with this text anywhere in it."""
 
         def reached() -> dict[str, Any] | None:

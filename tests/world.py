@@ -15,7 +15,7 @@ import signal
 import sqlite3
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +182,15 @@ class World:
         """What /readyz says is a moment old: rows that have arrived are there before it says so."""
         await_that(lambda: self.readiness()[1].get("status") == "ok", message=lambda: f"green: {self.readiness()}")
 
+    def await_idle(self) -> None:
+        """Every role has read all there is: echoes too."""
+
+        def idle() -> bool:
+            roles = [role for channel in self.status()["channels"].values() for role in channel.values() if role]
+            return all(role["state"] == "idle" for role in roles)
+
+        await_that(idle, timeout=30, message=lambda: f"all idle: {self.status()}")
+
     def await_nothing_parked(self) -> None:
         await_that(
             lambda: all((c["apply"] or {}).get("parked", 0) == 0 for c in self.status()["channels"].values()),
@@ -209,9 +218,10 @@ class World:
     def role_pid(self, kind: str, channel: str) -> int:
         def find() -> int | None:
             for pid in self.role_pids():
-                words = command_line(pid)
-                if kind in words and channel in words:
-                    return pid
+                with suppress(OSError):  # it may have ended since
+                    words = command_line(pid)
+                    if kind in words and channel in words:
+                        return pid
             return None
 
         return await_that(find, message=f"the process of {kind} {channel}")
@@ -270,10 +280,14 @@ class World:
         return status, json.loads(text) if status in (200, 503) else {"error": text}
 
     def status(self) -> dict[str, Any]:
-        status, text = self.get("/api/status")
-        assert status == 200, (status, text)
-        answer: dict[str, Any] = json.loads(text)
-        return answer
+        asked: tuple[int, str] = (0, "")
+
+        def answer() -> dict[str, Any] | None:
+            nonlocal asked
+            asked = status, text = self.get("/api/status")
+            return json.loads(text) if status == 200 else None
+
+        return await_that(answer, message=lambda: f"/api/status to answer: {asked}")
 
     def role(self, channel: str, kind: str) -> dict[str, Any]:
         answer: dict[str, Any] = self.status()["channels"][channel][kind]

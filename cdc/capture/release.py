@@ -19,7 +19,8 @@ from cdc.readers import Reader
 from cdc.store import Store
 
 CHECKPOINT_SECONDS: Final = 1.0
-BEHIND_SECONDS: Final = 5.0
+BEHIND_SECONDS: Final = 5.0  # between two looks for those that are too far behind
+STILL_SECONDS: Final = 15.0  # longer than a batch takes
 
 log = structlog.get_logger()
 
@@ -48,6 +49,7 @@ class Release:
         self._trimmed = NOWHERE
         self._checkpoint_at = 0.0
         self._behind_at = time.monotonic()
+        self._behind_since: dict[str, float] = {}  # by target: when it was first seen to have something to move to
 
     def due(self) -> bool:
         return time.monotonic() - self._checkpoint_at >= CHECKPOINT_SECONDS
@@ -87,10 +89,12 @@ class Release:
         self._behind_at = now
         options = self._options
         behind = self._store.laggards(options.channel, options.wanted_by - detached, last)
+        self._behind_since = {target: self._behind_since.get(target, now) for target in behind}
         for target, moved_at in behind.items():
-            still_for = time.time() - moved_at
-            # The bytes are the fault of whoever stands still, not of those that are a second behind.
-            too_many = retained_bytes > options.max_bytes and still_for > BEHIND_SECONDS
+            # A source that was quiet for days is nobody's standing still: not from when there was nothing to move to.
+            still_for = min(time.time() - moved_at, now - self._behind_since[target])
+            # The bytes are the fault of whoever stands still, not of those that are a batch behind.
+            too_many = retained_bytes > options.max_bytes and still_for > STILL_SECONDS
             if too_many or still_for > options.max_seconds:
                 reason = (
                     f"has not moved for {still_for / 3600:.1f} h while {options.channel} keeps {retained_bytes} bytes of log for it,"

@@ -4,9 +4,9 @@ The service is a subprocess; `DATONG_FAULTS` kills a role's process at a fault p
 there once more, until the test starts the service without faults. The rounds here are the short form; `make soak` runs the long one.
 """
 
+import json
 import os
 import random
-import re
 import secrets
 import signal
 import time
@@ -78,10 +78,13 @@ def check_all_held(world, counters, load):
 
 def deaths(world):
     """How many roles were killed by SIGKILL, as the supervisor saw it."""
-    return len(re.findall(r'"event": "role.(?:ended|died|exited)"', world.log()))
+    lines = (json.loads(line) for line in world.log().rpartition("\n")[0].splitlines() if '"role.ended"' in line)
+    return sum(line["status"] == -signal.SIGKILL for line in lines)
 
 
 def walk(world, point, seed, rounds, kill_at=2):
+    """`kill_at`: the how manieth time that a process comes there; to its end it comes once."""
+    kill_at = 1 if point == "shutdown.mid_flush" else kill_at
     print("seed", seed, "point", point)
     load = Load(world, seed)
     world.start()
@@ -100,6 +103,7 @@ def walk(world, point, seed, rounds, kill_at=2):
             world.await_ready()
             load.step()
             world.stop()
+            assert deaths(world), "killed while it ended"
         else:
             await_that(
                 died_twice,
@@ -118,7 +122,7 @@ def walk(world, point, seed, rounds, kill_at=2):
 @pytest.mark.parametrize("point", POINTS)
 def test_c1_killed_at_every_fault_point_nothing_is_lost_or_repeated(make_world, point):
     seed = secrets.randbelow(10**9)
-    walk(make_world(*ENGINES), point, seed, rounds=1, kill_at=1 if point == "shutdown.mid_flush" else 2)
+    walk(make_world(*ENGINES), point, seed, rounds=1)
 
 
 @pytest.mark.soak
@@ -144,9 +148,7 @@ def test_c4_a_large_transaction_is_read_again_from_its_beginning(make_world):
     with world["a"].transaction() as cursor:
         for start in range(0, 10_000, 1000):
             cursor.execute("INSERT INTO t VALUES " + ", ".join(f"({n}, 1, 'x')" for n in range(start, start + 1000)))
-    await_that(
-        lambda: re.search(r"role_exited|role_died|role_ended|killed", world.log()), timeout=30, message="the kill"
-    )
+    await_that(lambda: deaths(world), timeout=30, message=lambda: f"the kill {world.log()[-2000:]}")
     world.kill()
     world.start()
     await_that(lambda: world["b"].execute("SELECT count(*) FROM t") == ((10_000,),), timeout=60, message="all rows")
@@ -187,16 +189,25 @@ def test_c8_a_target_killed_in_the_middle_of_a_batch_gets_it_whole_and_once(tmp_
         world = World(tmp_path, redis_db, {"a": mariadb_db, "b": database})
         for channel in world.channels.values():
             channel.create_table()
-        world.start(faults="sink.before_commit@apply.b=hang:1.5*3")
+        world.start(faults="sink.before_commit@apply.b=hang:600*3")
         counters = world.counters()
         counters.pop("b").close()  # its slot does not outlive the crash
-        for n in range(20):
-            world["a"].execute("INSERT INTO t VALUES (%s, 1, 'x')", n)
+        open_for = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction' AND now() - xact_start > '0.3 s'"
+        written = 0
+
+        def hangs():
+            nonlocal written
+            world["a"].execute("INSERT INTO t VALUES (%s, 1, 'x')", written)
+            written += 1
+            return world["b"].execute(open_for)
+
+        await_that(hangs, interval=0.1, message="a batch that is open")
         own.kill()
+        os.kill(world.role_pid("apply", "b"), signal.SIGKILL)  # it would hang on
         own.start()
         world.await_marker("a", "b", timeout=60)
-        assert len(world.await_equal(timeout=60)) == 20
-        assert total(counters["a"].take()) == 22
+        assert len(world.await_equal(timeout=60)) == written
+        assert total(counters["a"].take()) == written + 2
         world.close()
 
 
@@ -237,7 +248,7 @@ def test_a_target_too_far_behind_is_detached_and_frees_the_others_logs(make_worl
     with world.redis.connect() as client:
         stream = f"datong:{world.deployment}:stream:a"
         await_that(
-            lambda: client.xlen(stream) < 3, timeout=30, message=lambda: f"the stream is let go: {world.log()[-2000:]}"
+            lambda: client.xlen(stream) < 3, timeout=60, message=lambda: f"the stream is let go: {world.log()[-2000:]}"
         )
     assert world.command("resume", "b", "apply").returncode == 0
     answer = world.await_state("b", "apply", "halted")
@@ -270,9 +281,8 @@ def test_c12_what_the_source_may_forget_is_never_ahead_of_what_is_applied(make_w
             world.start()
         last_user = own_head()
         flushed, _ = samples()
-        applied_rows = len(world["a"].rows())
-        if flushed > last_user:
-            assert applied_rows == len(b.rows())  # beyond every commit: then everything has to be there
+        if flushed > last_user:  # beyond every commit of b: then everything of b's has to be there
+            assert {key for key in world["a"].rows() if key >= 2_000_000} == set(load.alive["b"])
     load.step()
     world.await_equal()
     b.execute("CREATE TABLE elsewhere (x INT)")

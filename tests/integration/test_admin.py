@@ -383,7 +383,7 @@ def test_the_page_logs_in_with_a_cookie_and_writes_with_its_csrf_token_only(own:
     assert own.ask("/api/mappings/crm.stock", "PATCH", headers=said, body=b'{"enabled": false}').code == 403
     assert enabled(own, "crm.stock")
     assert form(own, "/page/toggle", {**fields, "csrf": csrf_of(page)}, Cookie=cookie).code == 303
-    assert not enabled(own, "crm.stock")
+    await_that(lambda: not enabled(own, "crm.stock"), message="in force")
     assert form(own, "/logout", {"csrf": csrf_of(page)}, Cookie=cookie).code == 303
     assert own.ask("/", headers={"Cookie": cookie}).code == 401
 

@@ -27,7 +27,7 @@ def test_a_quick_run_prints_one_json_object_with_every_subject_and_leaves_nothin
     done = subprocess.run(
         [sys.executable, "-m", "bench", "read", "--quick", "--json", "--rows", "0.02", "--servers", "mariadb",
          "--workloads", "ins10", "--folder", str(folder)],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=170, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout.splitlines()[-1])

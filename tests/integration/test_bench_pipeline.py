@@ -29,7 +29,7 @@ def test_a_small_run_measures_the_service_end_to_end_and_at_a_steady_pace(folder
     done = subprocess.run(
         [sys.executable, "-m", "bench", "pipeline", "--quick", "--json", "--rows", "0.02", "--pairs", "mariadb->postgresql",
          "--workloads", "ins10", "latency", "--folder", str(folder)],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=170, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     results = json.loads(done.stdout.splitlines()[-1])["results"]
@@ -40,7 +40,9 @@ def test_a_small_run_measures_the_service_end_to_end_and_at_a_steady_pace(folder
         ("latency50", "native"), ("latency500", "native"),
     }  # fmt: skip
     assert rows["ins10", "datong"]["rows_per_second"] > 0
-    assert 0 < rows["latency50", "datong"]["transactions_per_second"] < 55
+    assert (
+        0 < rows["latency50", "datong"]["transactions_per_second"] < 110
+    )  # a late one may be made up for by ten pauses
     assert 0 < rows["latency500", "datong"]["p50_ms"] <= rows["latency500", "datong"]["p99_ms"]
     assert 0 <= rows["idle", "datong"]["idle_cpu_percent"] < 100
     for role in ("supervisor", "admin", "capture", "apply"):

@@ -26,7 +26,7 @@ def test_a_quick_run_measures_every_way_in_every_step(folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "bench", "write", "--quick", "--json", "--rows", "0.02", "--servers", "mariadb", "postgresql",
          "--sizes", "100", "--progress", "--folder", str(folder)],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=170, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     results = json.loads(done.stdout.splitlines()[-1])["results"]

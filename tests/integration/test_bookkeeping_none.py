@@ -89,7 +89,18 @@ def test_killed_in_the_middle_nothing_is_lost_and_nothing_loops(make_world, engi
             else:
                 world[name].execute("UPDATE t SET v = %s WHERE id = %s", n, ident)
             expected[ident] = (n, "x")
-    await_that(lambda: world.log().count("SIGKILL") >= 2, timeout=30, message=lambda: f"kills\n{world.log()[-2000:]}")
+    at = 60
+
+    def died_twice():
+        nonlocal at
+        at += 1
+        for key, name in enumerate(world.channels):
+            world[name].execute("UPDATE t SET v = %s WHERE id = %s", at, 1000 * key)
+            expected[1000 * key] = (at, "x")
+        lines = [line for line in world.log().splitlines() if '"event": "role.ended"' in line]
+        return sum("SIGKILL" in line for line in lines) >= 2
+
+    await_that(died_twice, timeout=60, interval=0.1, message=lambda: f"kills\n{world.log()[-2000:]}")
     world.kill()
     world.start()
     world.await_markers()

@@ -104,6 +104,7 @@ def test_a_cascade_that_both_logs_show_arrives_once(make_world, rule):
         cursor.execute("UPDATE children SET note = 'last' WHERE id = 30")
     world["a"].execute("UPDATE children SET note = 'last' WHERE id = 31")
     await_family(world, {30: (3, "last"), 31: (3, "last")} | orphans)
+    world.await_idle()
     status = world.status()["channels"]
     for name in world.channels:
         assert status[name]["apply"]["parked"] == 0

@@ -133,7 +133,7 @@ def test_a_check_that_is_interrupted_says_so_and_leaves_nothing(folder: Path) ->
     demo = Demo(folder, "--check", "--seed=7")
     demo.says("the service is ready")
     demo.process.send_signal(signal.SIGTERM)
-    assert demo.ends(30) == 1
+    assert demo.ends(100) == 1
     result = json.loads(demo.said().splitlines()[-1])
     assert (result["ok"], result["seed"], result["error"]) == (False, 7, "ended by SIGTERM")
     demo.leaves_nothing()
@@ -141,7 +141,7 @@ def test_a_check_that_is_interrupted_says_so_and_leaves_nothing(folder: Path) ->
 
 def test_a_missing_server_is_one_clear_line(folder: Path, tmp_path: Path) -> None:
     demo = Demo(folder, path=str(tmp_path))  # Redis is found by PATH alone
-    assert demo.ends(60) == 1
+    assert demo.ends(100) == 1
     last = demo.said().splitlines()[-1]
     assert "redis-server is missing" in last
     assert "make demo" in last
@@ -156,7 +156,7 @@ def test_whatever_ends_the_demo_nothing_is_left(folder: Path, number: signal.Sig
     demo = Demo(folder)
     demo.says("in step")
     demo.process.send_signal(number)
-    assert demo.ends(30) == 0
+    assert demo.ends(100) == 0
     demo.leaves_nothing()
 
 
@@ -193,7 +193,7 @@ def test_a_killed_service_is_started_again_by_hand_and_catches_up(folder: Path) 
     assert "Compared: all three systems" in demo.said()[back:], demo.said()
 
     demo.process.send_signal(signal.SIGINT)
-    assert demo.ends(30) == 0
+    assert demo.ends(100) == 0
     assert again.wait(10) == 0
     demo.leaves_nothing()
     assert "NOT EQUAL" not in demo.said()

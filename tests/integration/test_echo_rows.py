@@ -22,7 +22,7 @@ def add_trigger(channel: Channel) -> None:
 
 
 def told(world: World) -> list[dict[str, Any]]:
-    lines = [line for line in world.log().splitlines() if "echo_holds_more_rows" in line]
+    lines = [line for line in world.log().rpartition("\n")[0].splitlines() if "echo_holds_more_rows" in line]
     return [json.loads(line) for line in lines]
 
 

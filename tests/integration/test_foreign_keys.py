@@ -45,6 +45,7 @@ def test_k8_a_child_before_its_parent_and_a_parent_before_its_child_are_tried_ag
     b.execute("INSERT INTO parents VALUES (5)")
     await_rows(world, {1: (5, "renamed"), 2: (None, "free")})
 
+    await_parked(world)
     b.execute("INSERT INTO grandchildren VALUES (2)")
     a.execute("DELETE FROM t WHERE id = 2")
     a.execute("INSERT INTO t VALUES (3, 6, 'late')")

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,10 @@ def children_of(world):
     """Process ids by the words that follow `-m`."""
     found = {}
     for pid in world.role_pids():
-        words = command_line(pid)
-        if "-m" in words:
-            found[tuple(words[words.index("-m") + 1 :][:3])] = pid
+        with suppress(OSError):  # it may have ended since
+            words = command_line(pid)
+            if "-m" in words:
+                found[tuple(words[words.index("-m") + 1 :][:3])] = pid
     return found
 
 
@@ -96,7 +98,9 @@ def test_a_fork_server_that_ended_while_it_imported_is_replaced_for_the_next_rol
     children = Path(f"/proc/self/task/{os.getpid()}/children")
 
     def started():  # a process that was just started has no command line yet
-        return [pid for pid in map(int, children.read_text().split()) if "cdc.fork_server" in command_line(pid)]
+        with suppress(OSError):  # it may have ended since
+            return [pid for pid in map(int, children.read_text().split()) if "cdc.fork_server" in command_line(pid)]
+        return []
 
     (pid,) = await_that(started, message="the fork server")
     os.kill(pid, signal.SIGKILL)

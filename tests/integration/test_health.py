@@ -68,10 +68,11 @@ def test_o1_a_role_that_is_killed_or_stopped_is_red_and_comes_back(mixed):
         assert mixed.role_pid(kind, channel) != pid
         replace_after(mixed, "10m")
         moving(mixed, ident := ident + 10)
-    log = mixed.log()
-    assert log.count('"role.killed"') == 2
+    killed = [json.loads(line) for line in mixed.log().splitlines() if '"role.killed"' in line]
+    assert {("capture", "a"), ("apply", "b")} <= {(line["role"], line["channel"]) for line in killed}
     restarts = {name: value for name, value in metrics(mixed).items() if name.startswith("datong_role_restarts_total")}
-    assert sum(restarts.values()) == len(ROLES) + 2
+    assert len(restarts) == len(ROLES)
+    assert sum(restarts.values()) == len(ROLES) + len(killed)
 
 
 @pytest.mark.parametrize("fault", ["sink.before_commit@apply.b", "capture.before_publish@capture.a"])
@@ -235,7 +236,7 @@ def test_c11_a_slow_target_does_not_cost_the_source_its_connection(make_world):
     a, b = world["a"], world["b"]
     b.execute("INSERT INTO t VALUES (1, 0, 'x')")
     a.execute("INSERT INTO t VALUES (1, 0, 'x')")
-    a.execute(f"ALTER DATABASE \"{a.database.name}\" SET wal_sender_timeout = '3s'")
+    a.execute(f"ALTER DATABASE \"{a.database.name}\" SET wal_sender_timeout = '6s'")
     world.start()
     counters = world.counters()
     sender = "SELECT pid FROM pg_stat_replication WHERE pid IN (SELECT active_pid FROM pg_replication_slots WHERE database = current_database() AND NOT temporary)"
@@ -245,7 +246,7 @@ def test_c11_a_slow_target_does_not_cost_the_source_its_connection(make_world):
         a.execute("UPDATE t SET v = 5 WHERE id = 1")
         for n in range(10):
             a.execute("INSERT INTO t VALUES (%s, 1, 'x')", 100 + n)
-            time.sleep(1)  # the lock lasts three times as long as the source's patience
+            time.sleep(1)  # the lock lasts longer than the source's patience
         assert a.execute(sender) == pid, "the replication connection is the same"
     await_that(lambda: b.rows().get(1) == (5, "x"), message="applied once the lock is gone")
     world.await_equal()

@@ -111,6 +111,15 @@ def test_a_thousand_people_seen_first_by_three_captures_at_once_are_a_thousand(h
     assert hub.questions() == []
 
 
+def _resolved(resolver, batch):
+    """As a role does: where SQLite's lock was not to be had in time, the next session tries again."""
+    while True:
+        try:
+            return resolver.resolve(batch)
+        except TransientError as error:
+            assert "locked" in str(error), error
+
+
 def _captures_by_phone(url, channel, seed, count, barrier, found, die_after=None):
     registry = Registry(url, "coffee", None)
     resolver = Resolver(registry, channel, cache_size=200)
@@ -122,7 +131,7 @@ def _captures_by_phone(url, channel, seed, count, barrier, found, die_after=None
             Sighting(Row("member", (f"{channel}{n}",)), NORMAL.identifiers((None, f"139{n:08d}", None)), (start + 1, at))
             for at, n in enumerate(order[start : start + 50])
         ]  # fmt: skip
-        people = resolver.resolve(batch)
+        people = _resolved(resolver, batch)
         if die_after is not None and start >= die_after:
             os.kill(os.getpid(), signal.SIGKILL)  # decided, and never told
         found.put([(s.row.local[0], p) for s, p in zip(batch, people, strict=True)])
