@@ -137,6 +137,13 @@ class Log:
         await_that(lambda: not self.slot(reader, "active"), message="the slot to be free")
 
 
+def patient(reader: PostgreSQLReader) -> PostgreSQLReader:
+    """Its keep-alives stay as frequent as its heartbeat says, yet no silence is a failure: a machine may stall."""
+    reader._patience = 60.0
+    reader._calm_from = 1 << 63  # beyond every log's end: the usual patience is never due again
+    return reader
+
+
 @pytest.fixture
 def log(postgresql_db: PostgreSQLDatabase) -> Iterator[Log]:
     with contextlib.ExitStack() as stack:

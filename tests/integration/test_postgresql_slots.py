@@ -17,14 +17,14 @@ from cdc.readers import ReaderOptions
 from cdc.readers.postgresql_reader import PostgreSQLReader
 from cdc.readers.postgresql_slot import drop_slot
 from sinks.bookkeeping import CREATE_POSTGRESQL
-from tests.postgresql_logs import Log
+from tests.postgresql_logs import Log, patient
 from tests.servers import PostgreSQLDatabase, server_folder
 from tests.waiting import await_that
 
 
 def test_confirm_moves_the_slot_exactly_there_and_nothing_else_does(log: Log) -> None:
     log.execute("CREATE TABLE t (id int PRIMARY KEY)")
-    reader = log.reader({"t": "id"}, options=ReaderOptions(heartbeat_seconds=0.2))
+    reader = patient(log.reader({"t": "id"}, options=ReaderOptions(heartbeat_seconds=0.2)))
     start = reader.open(None)
     for number in range(3):
         log.execute(f"INSERT INTO t VALUES ({number})")

@@ -336,7 +336,7 @@ def test_a_slow_line_keeps_its_rate(tcp_proxy: ProxyMaker, echo_port: int) -> No
         started = time.monotonic()
         client.sendall(bytes(20_000))
         assert len(_receive(client, 20_000)) == 20_000
-        assert 0.8 < time.monotonic() - started < 10  # 40,000 bytes in all, there and back
+        assert time.monotonic() - started > 0.8  # 40,000 bytes in all, there and back
         proxy.slow(None)
         client.sendall(bytes(200_000))
         assert len(_receive(client, 200_000)) == 200_000

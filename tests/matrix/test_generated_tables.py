@@ -193,7 +193,8 @@ def _reader(database: Any, engine: str, tables: list[RandomTable]) -> Iterator[M
     address = Address(engine, "127.0.0.1", server.port, server.admin_user, database.name, server.password)  # type: ignore[arg-type]
     schema = "public" if engine == "postgresql" else database.name
     mapped = {(schema, t.name): frozenset(["id", *(f"c{at}" for at in range(len(t.types)))]) for t in tables}
-    options = ReaderOptions(heartbeat_seconds=1.0, server_id=random.randrange(10**6, 10**9))
+    # No silence of a server ends a reading here: values are the subject, and a machine may stall.
+    options = ReaderOptions(heartbeat_seconds=60.0, server_id=random.randrange(10**6, 10**9))
     reader: MySQLReader | PostgreSQLReader
     if engine == "postgresql":
         reader = PostgreSQLReader(address, Wanted(tables[0].name, database.name, mapped), options)
@@ -206,10 +207,15 @@ def _reader(database: Any, engine: str, tables: list[RandomTable]) -> Iterator[M
         yield reader
     finally:
         reader.close()
-        if engine == "postgresql":
-            database.execute(
-                "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s", reader.slot
-            )  # type: ignore[union-attr]
+        if isinstance(reader, PostgreSQLReader):
+            _drop_slot(database, reader.slot)
+
+
+def _drop_slot(database: PostgreSQLDatabase, name: str) -> None:
+    """Every round has a slot of its own, and a server has not many. Its walsender lets go of it some time after the reader's end."""
+    slot = "FROM pg_replication_slots WHERE slot_name = %s"
+    await_that(lambda: not database.execute(f"SELECT 1 {slot} AND active", name), message=f"slot {name} to be free")
+    database.execute(f"SELECT pg_drop_replication_slot(slot_name) {slot}", name)
 
 
 def differences(tables: dict[str, RandomTable], written: list[Written], read: list[RowChange]) -> list[str]:
