@@ -37,7 +37,7 @@ def columns_of(db: MySQLDatabase, table: str) -> frozenset[str]:
     return frozenset(str(row[0]) for row in rows)
 
 
-def reader_of(db: MySQLDatabase, *tables: str, heartbeat: float = 1.0, **wanted: Any) -> MySQLReader:
+def reader_of(db: MySQLDatabase, *tables: str, heartbeat: float = 5.0, **wanted: Any) -> MySQLReader:
     address = address_of(db, **wanted.pop("address", {}))
     probe = wanted.pop("probe", lambda _point: None)
     columns = wanted.pop("columns", None)

@@ -252,12 +252,12 @@ def mysql_database(server: MariaDB | MySQL, prefix: str) -> Iterator[MySQLDataba
     with server.connect() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT id FROM information_schema.processlist WHERE db = %s", [database.name])
         for (session,) in cursor.fetchall():
-            _kill_session(cursor, session)
+            kill_session(cursor, session)
         cursor.execute("SET SESSION lock_wait_timeout = 30")
         cursor.execute(f"DROP DATABASE IF EXISTS `{database.name}`")
 
 
-def _kill_session(cursor: Cursor, session: int) -> None:
+def kill_session(cursor: Cursor, session: int) -> None:
     try:
         cursor.execute(f"KILL {session}")
     except pymysql.err.OperationalError as error:

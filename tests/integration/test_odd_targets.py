@@ -84,11 +84,20 @@ def test_what_keeps_a_row_from_the_table_is_parked_and_the_rest_goes_on(make_wor
     b.execute("INSERT INTO shouts VALUES (1, 1, 'X'), (9, 9, 'there before')")
     of_tables(world, names)
     world.start()
-    for name in names:
-        a.execute(f"INSERT INTO {name} VALUES (1, 1, 'x'), (2, 2, 'y')")
-        a.execute(f"UPDATE {name} SET v = 10 WHERE id = 1")
-        a.execute(f"DELETE FROM {name} WHERE id = 2")
-        a.execute(f"INSERT INTO {name} VALUES (0, 0, 'z')")
+
+    def everywhere(statement, waiting):
+        """In all tables, before anything else of their rows: changes of one row that come in one batch are written as one."""
+        for name in names:
+            a.execute(statement.format(name))
+        await_that(
+            lambda: world.role("b", "apply")["parked"] == waiting,
+            timeout=30, message=lambda: f"{statement}: {waiting} of {parked(world)} {world.log()[-3000:]}",
+        )  # fmt: skip
+
+    everywhere("INSERT INTO {} VALUES (1, 1, 'x'), (2, 2, 'y')", 2 + 2 + 1)
+    everywhere("UPDATE {} SET v = 10 WHERE id = 1", 5 + 3)
+    everywhere("DELETE FROM {} WHERE id = 2", 8 + 5)
+    everywhere("INSERT INTO {} VALUES (0, 0, 'z')", sum(WAITING.values()))
 
     def waits():
         if world.role("b", "apply")["parked"] != sum(WAITING.values()):
@@ -128,7 +137,7 @@ def test_what_a_policy_hides_halts_and_a_rule_that_postgresql_does_not_take_too(
             channel.execute("INSERT INTO t VALUES (1, 500, 'hidden')")
         b.options["url"] = f"postgresql://{role}:Canary.1@127.0.0.1:{b.port}/{b.database.name}"
         world.start()
-        assert "ROW_SECURITY" in world.command("doctor").stdout
+        assert "ROW_SECURITY" in world.command("doctor", timeout=100).stdout
         a.execute("DELETE FROM t WHERE id = 1")
         halted(world, "apply", "TARGET_42501", "row-level security", "BYPASSRLS")
         b.execute(f"ALTER ROLE {role} BYPASSRLS")
@@ -137,7 +146,7 @@ def test_what_a_policy_hides_halts_and_a_rule_that_postgresql_does_not_take_too(
         b.execute("CREATE RULE also AS ON INSERT TO t DO ALSO SELECT 1")
         a.execute("INSERT INTO t VALUES (2, 2, 'y')")
         halted(world, "apply", "TARGET_0A000", "rules", "drop the table's rules")
-        answer = world.command("doctor")
+        answer = world.command("doctor", timeout=100)
         assert "RULE" in answer.stdout
         assert "ROW_SECURITY" not in answer.stdout
         b.execute("DROP RULE also ON t")
@@ -161,6 +170,7 @@ def test_a_view_or_a_table_without_transactions_is_refused_by_name(make_world, e
     b.execute("DROP VIEW t")
     b.execute("RENAME TABLE real_table TO t")
     b.execute("ALTER TABLE t ENGINE = MyISAM")
+    world.await_state("a", "capture", "idle", "running", timeout=60)  # its first start takes the log's present end
     a.execute("INSERT INTO t VALUES (1, 1, 'x')")
     nudged(world)
     halted(world, "apply", "MyISAM", "ENGINE = InnoDB")
@@ -239,9 +249,7 @@ def test_what_a_trigger_writes_into_another_mapped_table_is_told_stays_there_and
     counters = world.counters()
     a.execute("INSERT INTO t VALUES (1, 1, 'x')")
     world.await_equal()
-    await_that(
-        lambda: world.log().count("echo_holds_more_rows") == 1, message=lambda: f"told once: {world.log()[-2000:]}"
-    )
+    world.await_event("echo_holds_more_rows", wrote=1, found=2)
     assert b.rows("line") == {1: (1, "by the trigger")}
     # A user's row does not go over what the trigger wrote unless it is told to; the user's transaction at b is captured with its trigger's row.
     a.execute("INSERT INTO line VALUES (1, 5, 'by a')")

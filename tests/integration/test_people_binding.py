@@ -104,6 +104,7 @@ def test_who_is_one_person_by_rule_by_binding_and_by_decision(cards):
     await_that(lambda: orders_of("a").get("B9") == old, timeout=30, message=lambda: f"{orders_of('a')} {shop.parked()}")
     (person,) = shop.show("13700000001")
     assert rows_of(person) == {("a", str(old)), ("b", str(new))}
+    await_that(lambda: shop.parked()["a"] == 0, timeout=30, message=lambda: f"{shop.parked()}")
     shop.decide("undo", merged)
     shop.order("b", "B10", new)
     await_that(lambda: shop.parked()["a"] == 1, timeout=30, message=lambda: f"{shop.parked()}")
