@@ -17,6 +17,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -91,7 +92,8 @@ def main() -> int:
     gc.freeze()  # pages that the collector does not touch stay shared
     with socket.socket(fileno=int(sys.argv[1])) as requests:
         requests.set_inheritable(False)
-        serve(requests)
+        with suppress(ConnectionError):  # the supervisor has ended, with an answer unread
+            serve(requests)
     return 0
 
 

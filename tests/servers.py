@@ -280,18 +280,29 @@ def postgresql_database(server: PostgreSQL, prefix: str) -> Iterator[PostgreSQLD
             lambda: _slots_dropped(connection, database.name), message=f"the slots of {database.name} to be free"
         )
         _roll_back_prepared(server, database.name)
+        await_that(lambda: _database_dropped(connection, quoted), message=f"nobody to be left in {database.name}")
+
+
+def _database_dropped(connection: psycopg.Connection[TupleRow], quoted: sql.Identifier) -> bool:
+    try:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(quoted))
+    except psycopg.errors.ObjectInUse:  # it waits five seconds for those that it ended
+        return False
+    return True
 
 
 def _slots_dropped(connection: psycopg.Connection[TupleRow], database: str) -> bool:
     connection.execute(
         "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = %s AND active", [database]
     )
-    connection.execute(
-        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
-        " WHERE database = %s AND NOT active AND NOT temporary",
-        [database],
-    )
+    try:
+        connection.execute(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
+            " WHERE database = %s AND NOT active AND NOT temporary",
+            [database],
+        )
+    except psycopg.errors.ObjectInUse:  # taken up in that very moment
+        return False
     row = connection.execute("SELECT 1 FROM pg_replication_slots WHERE database = %s", [database]).fetchone()
     return row is None
 

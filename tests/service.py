@@ -113,7 +113,7 @@ class FakeService:
     def ready(self) -> dict[str, Any] | None:
         try:
             return {"code": (answer := self.ask("/readyz")).code, **answer.json}
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return None
 
     def await_status(self, status: str, *, saying: str = "", timeout: float = 90) -> dict[str, Any]:

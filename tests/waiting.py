@@ -14,7 +14,7 @@ T = TypeVar("T")
 def await_that(
     condition: Callable[[], T | None],
     *,
-    timeout: float = 20,
+    timeout: float = 60,
     message: str | Callable[[], str] = "",
     interval: float = 0.02,
 ) -> T:

@@ -189,7 +189,7 @@ class World:
             roles = [role for channel in self.status()["channels"].values() for role in channel.values() if role]
             return all(role["state"] == "idle" for role in roles)
 
-        await_that(idle, timeout=30, message=lambda: f"all idle: {self.status()}")
+        await_that(idle, message=lambda: f"all idle: {self.status()}")
 
     def await_nothing_parked(self) -> None:
         await_that(
@@ -270,7 +270,7 @@ class World:
             connection.request(method, path, body, all_headers)
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             return 0, str(error)
         finally:
             connection.close()
@@ -293,7 +293,7 @@ class World:
         answer: dict[str, Any] = self.status()["channels"][channel][kind]
         return answer
 
-    def await_state(self, channel: str, kind: str, *states: str, timeout: float = 20) -> dict[str, Any]:
+    def await_state(self, channel: str, kind: str, *states: str, timeout: float = 60) -> dict[str, Any]:
         def found() -> dict[str, Any] | None:
             status, answer = self.readiness()
             if status and answer.get("channels", {}).get(channel, {}).get(kind) in states:
@@ -322,7 +322,7 @@ class World:
         return self.channels[name]
 
     def await_equal(
-        self, table: str = "t", timeout: float = 30, channels: tuple[str, ...] = ()
+        self, table: str = "t", timeout: float = 60, channels: tuple[str, ...] = ()
     ) -> dict[object, tuple[object, ...]]:
         """Wait until all channels hold equal rows, and answer them."""
         names = channels or tuple(self.channels)
@@ -340,7 +340,7 @@ class World:
 
         return await_that(equal, timeout=timeout, message=difference)[0]
 
-    def await_marker(self, source: str, target: str, timeout: float = 30) -> None:
+    def await_marker(self, source: str, target: str, timeout: float = 60) -> None:
         """Catch-up: a row written now at the source has arrived at the target, so everything before it has been passed."""
         ident = 10**15 + secrets.randbelow(10**9)
         self[source].execute("INSERT INTO t (id, v, note) VALUES (%s, 0, 'marker')", ident)

@@ -2,7 +2,11 @@
 
 import ctypes
 import os
+import select
 import signal
+import socket
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -92,6 +96,21 @@ def server():
     yield made
     made.close()
     ctypes.CDLL(None).prctl(36, 0, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: what it made of this process
+
+
+def test_a_fork_server_whose_supervisor_ends_without_having_listened_says_nothing():
+    """What was not read resets the connection: that is no more than its end."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cdc.fork_server", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stderr=subprocess.PIPE,
+        )
+        theirs.close()
+        select.select([ours], [], [], 60)
+    assert process.communicate(timeout=60) == (None, b"")
+    assert process.returncode == 0
 
 
 def test_a_fork_server_that_ended_while_it_imported_is_replaced_for_the_next_role(server):

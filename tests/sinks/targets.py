@@ -21,6 +21,7 @@ from sinks.contract import (
     TransactionHeader,
 )
 from tests.servers import MySQLDatabase, PostgreSQLDatabase, SQLiteDatabase
+from tests.waiting import await_that
 from transforms.tables import Engine, Table
 
 SERVERS: tuple[Engine, ...] = ("mariadb", "mysql", "postgresql")
@@ -74,6 +75,16 @@ class Target:
         sink = self.sink(port, **options)
         sink.prepare()
         return sink, Lease(sink, sink.take_over(DEPLOYMENT, TARGET))
+
+    def await_a_lock_wait(self) -> None:
+        """Until a session of this server waits for a row that another one holds."""
+        waiting = (
+            "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            if self.postgresql
+            else "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
+        )
+        # InnoDB renews what it tells there only when it was not asked for a tenth of a second.
+        await_that(lambda: self.execute(waiting), interval=0.2, message="a session that waits for a lock")
 
     def execute(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in self.database.execute(statement, *parameters)]

@@ -41,7 +41,7 @@ def test_batches_one_after_another_are_each_whole_or_not_there(target: Target) -
 def test_a_connection_that_ends_after_a_commit_leaves_nothing_of_the_next_batch(target: Target) -> None:
     """If COMMIT did not chain, the compare-and-set would be committed by itself, without its rows."""
     table = items(target)
-    sink, lease = target.ready()
+    sink, lease = target.ready(lock_timeout_seconds=20.0)  # the session that ends holds its locks until it is gone
     lease.apply([insert(table, id=1, name="a", quantity=1)])
     known = lease.known
     lease.begin(2)
@@ -77,10 +77,11 @@ def test_what_is_asked_between_batches_holds_nothing(target: Target, asked: str)
         "progress": lambda: sink.progress(DEPLOYMENT),
     }[asked]()
     with closing(target.database.connect()) as other, closing(other.cursor()) as cursor:
-        cursor.execute("SET SESSION lock_wait_timeout = 2")
+        cursor.execute("SET SESSION lock_wait_timeout = 20")
         for name in ("items", "datong_parked", "datong_progress"):
             cursor.execute(f"ALTER TABLE {name} COMMENT = 'altered'")
-        cursor.execute("SELECT count(*) FROM information_schema.innodb_trx")
+        session = sink._open().thread_id  # type: ignore[attr-defined]
+        cursor.execute(f"SELECT count(*) FROM information_schema.innodb_trx WHERE trx_mysql_thread_id = {session}")
         (open_transactions,) = cursor.fetchone()
     assert open_transactions == 0
     try:
@@ -96,7 +97,7 @@ def test_a_commit_holds_nothing_while_nothing_follows(target: Target) -> None:
     sink, lease = target.ready()
     lease.apply([insert(table, id=1, name="a", quantity=1)])
     with closing(target.database.connect()) as other, closing(other.cursor()) as cursor:
-        cursor.execute("SET SESSION lock_wait_timeout = 2")
+        cursor.execute("SET SESSION lock_wait_timeout = 20")
         cursor.execute("ALTER TABLE items COMMENT = 'altered'")
         cursor.execute("FLUSH TABLES WITH READ LOCK")
         cursor.execute("UNLOCK TABLES")

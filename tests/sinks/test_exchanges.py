@@ -78,5 +78,5 @@ def test_a_source_that_checks_late_exchanges_values_and_keys_without_an_alarm(ma
     await_that(lambda: b.rows() == expected, timeout=30, message=lambda: f"{b.rows()} {world.log()[-2000:]}")
     await_that(lambda: world.role("b", "apply")["parked"] == 1, message="the refused one waits")
     b.execute("INSERT INTO t VALUES (9, 9, 'own')")
-    await_that(lambda: world.role("b", "capture")["rows"] == 1, message="the capture has passed the echoes")
+    await_that(lambda: world.role("b", "capture")["rows"] >= 1, message="the capture has passed the echoes")
     assert not any(world.role("b", "capture")["alarms"].values())

@@ -99,7 +99,7 @@ def test_corrupt_bytes_are_refused_never_a_hang_or_another_error() -> None:
         (b"\x81\5" + bytes(10), events.inflate),
     ]
     until, refused = time.monotonic() + FUZZ_SECONDS, 0
-    while time.monotonic() < until:
+    while time.monotonic() < until or refused <= 100:
         good, read = chance.choice(readers)
         body = bytearray(good)
         for _ in range(chance.randrange(1, 4)):
