@@ -68,10 +68,10 @@ class MySQLReader:
         self._server.check_settings()
         facts = self._server.facts()
         if position is None:
-            end = self._server.log_end()
+            end, executed = self._server.log_end_with_gtids()
             era = Era(0, file_number(end.file))
             start = Start()
-            place = LogPlace(facts.identity, end.file, end.offset, end.gtids, era.base, era.first_file)
+            place = LogPlace(facts.identity, end.file, end.offset, executed, era.base, era.first_file)
         else:
             place = read_place(position)
             start = plan_start(self._address, place, facts, self._server)

@@ -93,6 +93,26 @@ def test_a_large_transaction_comes_in_parts_and_begins_anew_after_a_restart(db: 
     assert [row.index for row in rows_of(parts)] == list(range(5000))
 
 
+def test_looking_for_the_logs_end_does_not_have_mariadb_read_the_log(mariadb_db: MySQLDatabase) -> None:
+    """BINLOG_GTID_POS reads the file from its beginning: right once at the first start, a stall every two seconds after it."""
+    mariadb_db.execute("CREATE TABLE t (id INT PRIMARY KEY)")
+    asked = "SELECT argument FROM mysql.general_log WHERE argument LIKE 'S%%'"
+    mariadb_db.execute("SET GLOBAL log_output = 'TABLE'")
+    mariadb_db.execute("TRUNCATE mysql.general_log")
+    mariadb_db.execute("SET GLOBAL general_log = ON")
+    try:
+        reader = reader_of(mariadb_db, "t")
+        reader.open(None)
+        for _ in range(3):
+            reader.head()
+        statements = [str(row[0]) for row in mariadb_db.execute(asked)]
+        reader.close()
+    finally:
+        mariadb_db.execute("SET GLOBAL general_log = OFF, GLOBAL log_output = DEFAULT")
+    assert sum("BINLOG_GTID_POS" in statement for statement in statements) == 1
+    assert sum("SHOW MASTER STATUS" in statement for statement in statements) == 4
+
+
 def test_a_killed_connection_is_transient_and_resuming_loses_and_repeats_nothing(db: MySQLDatabase) -> None:
     db.execute("CREATE TABLE t (id INT PRIMARY KEY)")
     reader = reader_of(db, "t")
