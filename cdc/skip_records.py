@@ -64,6 +64,16 @@ class SkipRecords:
             for record in records:
                 self._save(connection, record)
 
+    def settle(self, record: SkipRecord, *, what: str, after: str) -> None:
+        """Keep one that is done or refused and its line of the audit trail: neither is ever there without the other."""
+        line = {
+            "at": time.time(), "who": f"apply {record.target}", "what": what,
+            "subject": f"{record.target} {record.source} {record.order}", "before": f"asked for by {record.who}", "after": after,
+        }  # fmt: skip
+        with self._database.transaction() as connection:
+            self._save(connection, record)
+            connection.execute(sa.insert(tables.audit).values(deployment=self._deployment, **line))
+
     def all(self) -> list[SkipRecord]:
         """In the order in which they were asked for."""
         with self._database.transaction() as connection:

@@ -60,6 +60,7 @@ class TcpProxy:
         self._cut: int | None = None
         self._gently = False
         self.cuts = 0
+        self.accepted = 0  # connections, ever
         self._closing = False
         self._lock = threading.Lock()
         self._mood = 0
@@ -227,6 +228,7 @@ class TcpProxy:
         client.setblocking(False)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._links.append(_Link(_End(client)))
+        self.accepted += 1
 
     def _read(self, end: _End, peer: _End) -> None:
         size = _CHUNK if self._rate is None else min(_CHUNK, int(self._budget))

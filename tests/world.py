@@ -355,12 +355,12 @@ class World:
             message="marker's end",
         )
 
-    def await_markers(self) -> None:
+    def await_markers(self, timeout: float = 30) -> None:
         """Catch-up between every two channels."""
         for source in self.channels:
             for target in self.channels:
                 if source != target:
-                    self.await_marker(source, target)
+                    self.await_marker(source, target, timeout)
 
     def counters(self) -> dict[str, Any]:
         """Independent counters of the row events in every channel's own log, from now on (I2)."""

@@ -92,10 +92,8 @@ class Skips:
 
     def _finish(self, record: SkipRecord) -> None:
         record = msgspec.structs.replace(record, state="done", done_at=time.time())
-        self._store.skips.keep([record])
-        what = f"transaction {record.transaction}: {record.changes} changes of {', '.join(record.mappings) or 'nothing mapped here'}"
-        subject = f"{record.target} {record.source} {record.order}"
-        self._store.audit(f"apply {self._target}", "transaction skipped", subject, f"asked for by {record.who}", what)
+        after = f"transaction {record.transaction}: {record.changes} changes of {', '.join(record.mappings) or 'nothing mapped here'}"
+        self._store.skips.settle(record, what="transaction skipped", after=after)
         log.warning(
             "transaction_skipped", source=record.source, position=record.order, transaction=record.transaction,
             changes=record.changes, mappings=list(record.mappings), who=record.who,
@@ -103,9 +101,8 @@ class Skips:
         del self._pending[record.source, record.order]
 
     def _refuse(self, record: SkipRecord, why: str) -> None:
-        self._store.skips.keep([msgspec.structs.replace(record, state="refused", done_at=time.time(), outcome=why)])
-        subject = f"{record.target} {record.source} {record.order}"
-        self._store.audit(f"apply {self._target}", "skip refused", subject, f"asked for by {record.who}", why)
+        refused = msgspec.structs.replace(record, state="refused", done_at=time.time(), outcome=why)
+        self._store.skips.settle(refused, what="skip refused", after=why)
         log.warning("skip_refused", source=record.source, position=record.order, reason=why)
         del self._pending[record.source, record.order]
 

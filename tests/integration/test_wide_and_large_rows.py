@@ -66,6 +66,13 @@ def most_memory(world):
     return max(peaks.values())
 
 
+def retries(world):
+    """What b's applier has tried again; another role's connection may be lost for reasons of its own."""
+    lines = [json.loads(line) for line in world.log().rpartition("\n")[0].splitlines()]
+    wanted = {"event": "retrying", "channel": "b", "role": "apply"}
+    return [line for line in lines if line.items() >= wanted.items()]
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [
@@ -135,15 +142,14 @@ def test_a_row_above_the_targets_packets_is_parked_with_its_size_and_the_next_on
             assert f"{b.database.name}.t: a row (key columns id)" in row["error"]
         answer = world.command("parked", "show", found[0]["id"])
         assert answer.returncode == 0, answer.stderr
-        log = world.log()
-        assert log.count('"event": "batch_rejected"') == 2
-        assert '"event": "retrying"' not in log
+        assert world.log().count('"event": "batch_rejected"') == 2
+        assert not retries(world)
         b.execute(f"SET GLOBAL max_allowed_packet = {16 * MIB}")
         assert world.command("parked", "retry").returncode == 0
         await_digests(world)
         await_that(lambda: world.role("b", "apply")["parked"] == 0, message="nothing is parked")
         assert b.execute("SELECT count(*) FROM datong_parked") == ((0,),)
-        assert '"event": "retrying"' not in world.log()
+        assert not retries(world)
 
 
 def of_large_blobs(make_world, stack, source, target):

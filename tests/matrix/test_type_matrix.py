@@ -70,9 +70,9 @@ def test_every_value_arrives_exact_or_is_refused_by_name(
                 with _writer(channel) as cursor:
                     for case in running:
                         problems.write(cursor, channel, case, now)
-            world.await_markers()
+            world.await_markers(timeout=120)
             problems.look([case for case in running if case not in problems.unwritten], now)
-        world.await_markers()
+        world.await_markers(timeout=120)
         problems.count([case for case in running if case not in problems.unwritten], counters)
         assert world.stop() == 0
         problems.refusals([case for case in cases if case.sentence is not None])
