@@ -111,7 +111,7 @@ def _binlog(engine: str, database: Any) -> dict[str, Any]:
         SmallTransactions.take = lambda *_: None  # type: ignore[method-assign] # every event goes over the tape
         stack.callback(reader.close)
         reader.open(None)
-        end = reader._server.log_end()
+        end, executed = reader._server.log_end_with_gtids()
         facts = reader._server.facts()
         work = [statement.format(names=", ".join(_names(columns)), values=values) for statement in WORK]
         with database.connect() as connection, connection.cursor() as cursor:
@@ -149,7 +149,7 @@ def _binlog(engine: str, database: Any) -> dict[str, Any]:
         while next(reader._raw) is not None:
             pass
         return {
-            "engine": engine, "database": database.name, "columns": sorted(mapped), "log_end": [end.file, end.offset, end.gtids],
+            "engine": engine, "database": database.name, "columns": sorted(mapped), "log_end": [end.file, end.offset, executed],
             "facts": [facts.identity, facts.version, facts.domain, facts.has_gtids, facts.state, facts.purged],
             "collations": reader._server.collations(), "data_types": reader._server.data_types(database.name, "wide"),
             "events": [event.hex() for event in taped],
