@@ -180,6 +180,8 @@ def _postgresql_without_code(error: psycopg.Error, where: str, mend: str) -> Sin
 def _mysql_mend(code: int, text: str) -> str:
     if code in (1044, 1045, 1049, 1698, 1130):
         return MEND_CREDENTIALS
+    if code == 2026:
+        return "check the channel's tls: what it asks for, this server has to offer"
     if code in (1142, 1143, 1227, 1370):
         verb = text.partition(" ")[0]
         needed = verb if verb in ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE") else "the privilege"

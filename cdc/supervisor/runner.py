@@ -139,6 +139,7 @@ class Supervisor:
             if role.process is None or (status := role.process.poll()) is None:
                 continue
             self._hear(key, role)  # its last words
+            pid = role.process.pid
             self._selector.unregister(role.process.pipe)
             role.process.close()
             role.process = None
@@ -153,6 +154,7 @@ class Supervisor:
                 "role.ended",
                 role=key[0],
                 channel=key[1],
+                pid=pid,
                 status=status,
                 reason=role.life.exit_reason or None,
                 crashes=role.life.crashes,
