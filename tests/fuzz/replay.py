@@ -100,7 +100,8 @@ def _replay_events(corpus: Corpus, events: list[bytes], *, by_event: bool) -> Ou
     reader._server = SimpleNamespace(  # type: ignore[assignment]
         check_settings=lambda: None,
         facts=lambda: ServerFacts(*said["facts"]),
-        log_end=lambda: LogEnd(file, offset, gtids),
+        log_end=lambda: LogEnd(file, offset),
+        log_end_with_gtids=lambda: (LogEnd(file, offset), gtids),
         log_files=lambda: [LogFile(file, offset)],
         collations=lambda: {int(number): name for number, name in said["collations"].items()},
         data_types=lambda _schema, _table: dict(said["data_types"]),

@@ -231,7 +231,11 @@ def test_a_connection_that_never_answers_becomes_transient(
     sink, lease = target.ready(proxy.port)
     lease.begin()
     session = sink._open()._connection  # type: ignore[attr-defined]
-    setattr(session, "read_timeout" if target.postgresql else "_read_timeout", 1.0)
+    if target.postgresql:
+        session.read_timeout = 1.0
+    else:
+        session._read_timeout = 1.0
+        session._sock.settimeout(1.0)
     proxy.freeze()
     started = time.monotonic()
     with pytest.raises(Transient):
