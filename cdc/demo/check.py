@@ -149,9 +149,7 @@ class _Check:
                         raise OutOfTime(f"{plan.side}: the workload took longer than {WORK_SECONDS:.0f} s")
                     try:
                         connected.write(transaction)
-                    except (
-                        UnexpectedRowCount
-                    ) as error:  # its own row was changed under it: the verdict says what became of it
+                    except UnexpectedRowCount as error:
                         self._disturbed(error)
                         plan.forget(transaction)
                         return
@@ -177,6 +175,7 @@ class _Check:
             commit(plan.anything())
 
     def _disturbed(self, error: UnexpectedRowCount) -> None:
+        """A side's own row was changed under it: it goes on with others, and the verdict says what became of that one."""
         with self.record.lock:
             self.result.disturbed += 1
         say(str(error))

@@ -176,7 +176,7 @@ class Stage:
             if not self.keep:
                 stack.callback(_remove, self.folder)
             for server in self.servers:
-                stack.callback(server.kill)
+                stack.callback(server.discard)
 
     def __enter__(self) -> Self:
         return self

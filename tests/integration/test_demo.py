@@ -17,7 +17,7 @@ import pytest
 
 from tests.waiting import await_that
 
-pytestmark = pytest.mark.timeout(170)
+pytestmark = pytest.mark.timeout(400)
 
 _started: list[subprocess.Popen[bytes]] = []
 
