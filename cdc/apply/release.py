@@ -108,9 +108,11 @@ class Release:
         gone = {row.id for row in giving_way}
         rest = [row for row in rows if row.id not in gone]
         self._alive()
-        for group in hanging_together(rest, insert.keys):
-            self._retry(group, over=insert, giving_way=giving_way)
-        if giving_way:
+        groups = hanging_together(rest, insert.keys)
+        released = [row.id for group in groups for row in self._retry(group, over=insert, giving_way=giving_way)]
+        if (
+            giving_way and insert.id in released
+        ):  # else they would be tried in vain, and the insert be told to wait for them again
             left = self._books.parked()
             self._retry_all(left, hanging_together(left, {key for row in giving_way for key in row.keys}))
 
@@ -164,10 +166,10 @@ class Release:
         in_vain: bool = True,
         over: ParkedRow | None = None,
         giving_way: Sequence[ParkedRow] = (),
-    ) -> None:
-        """Write changes in their order; those that still cannot be stay, and what waits for them. `in_vain`: also where none can be.
+    ) -> Sequence[ParkedRow]:
+        """Write changes in their order; those that still cannot be stay, and what waits for them. Answers what was written.
 
-        `over` is written over the row of its key; where it could be, what gives way to it is dropped.
+        `in_vain`: also where none can be. `over` is written over the row of its key; where it could be, what gives way to it is dropped.
         """
         done: list[ParkedRow] = []
         anew: list[ParkedRow] = []  # for another reason than before
@@ -193,7 +195,7 @@ class Release:
             self._transact(self._most_rows(rows), write)
         except _InVainError:
             self._sink.rollback()
-            return
+            return ()
         if self._people is not None:
             self._people.committed()
         self._books.unparked([*done, *gone])
@@ -202,6 +204,7 @@ class Release:
         for tell in self.parked_anew:
             tell(anew)
         log.info("parked_retried", key_changes=len(rows), released=len(done), still_parked=len(rows) - len(done))
+        return done
 
     def _most_rows(self, rows: list[ParkedRow]) -> int:
         if self._people is None:

@@ -6,6 +6,8 @@ An operator says whose row stays, and all channels are equal again.
 
 import json
 
+import pytest
+
 from tests.waiting import await_that
 from tests.world import Channel
 
@@ -95,14 +97,21 @@ def test_rows_of_one_key_in_two_channels_are_parked_as_a_pair_until_an_operator_
     assert mine["error"].endswith("there is a row of this key with other values, inserted here or in a third channel")
 
 
-def test_of_three_channels_the_row_that_stays_takes_nothing_over_from_those_that_go(abc):
-    """All three insert the key, and go on to change or delete their rows; c's stays, by the name of an insert that only waits."""
+@pytest.mark.parametrize(("first", "second"), ["bc", "cb"], ids=["c's insert only waits at a", "b's does"])
+def test_of_three_channels_the_row_that_stays_takes_nothing_over_from_those_that_go(abc, first, second):
+    """All three insert the key, and go on to change or delete their rows; c's stays, whichever came to a first."""
     world = abc
     a, b, c = (world[name] for name in "abc")
     world.start()
+    assert world.command("pause", second, "capture").returncode == 0
+    world.await_state(second, "capture", "paused")
     with a.transaction() as one, b.transaction() as two, c.transaction() as three:
         for cursor, v in ((one, 1), (two, 2), (three, 3)):
             cursor.execute(INSERT, (KEY, v, f"a secret {v}"))
+    await_that(
+        lambda: ("a", first) in reasons(world), message=lambda: f"{first}'s at a: {reasons(world)}", interval=0.3
+    )
+    assert world.command("resume", second, "capture").returncode == 0
     pairs = {(target, source) for target in "abc" for source in "abc" if target != source}
     await_that(lambda: pairs == reasons(world).keys(), message=lambda: f"{reasons(world)}", interval=0.3)
     a.execute("UPDATE t SET v = 10 WHERE id = %s", KEY)
