@@ -6,11 +6,10 @@ Guards I1: a decision taken again after a restart could differ, and rows between
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from cdc import store_tables as tables
 from cdc.hub_database import HubDatabase
@@ -33,10 +32,11 @@ class Decisions:
     def remember(self, channel: str, name: str, proposal: str) -> str:
         """Keep a decision once and for all; answer what was decided first."""
         values = {"deployment": self._deployment, "channel": channel, "name": name, "value": proposal}
-        insert: Any = (sqlite if self._database.is_sqlite else postgresql).insert(tables.decisions).values(**values)
         mine = (_COLUMNS.deployment == self._deployment) & (_COLUMNS.channel == channel) & (_COLUMNS.name == name)
         with self._database.transaction() as connection:
-            connection.execute(insert.on_conflict_do_nothing())
+            self._database.upsert(
+                connection, tables.decisions, values, where=lambda _new: sa.false()
+            )  # the first one stays
             return str(connection.execute(sa.select(_COLUMNS.value).where(mine)).scalar_one())
 
     def joined(self, target: str, ends: Mapping[str, tuple[Order, int]]) -> Ends:

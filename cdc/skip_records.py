@@ -66,13 +66,12 @@ class SkipRecords:
 
     def settle(self, record: SkipRecord, *, what: str, after: str) -> None:
         """Keep one that is done or refused and its line of the audit trail: neither is ever there without the other."""
-        line = {
-            "at": time.time(), "who": f"apply {record.target}", "what": what,
-            "subject": f"{record.target} {record.source} {record.order}", "before": f"asked for by {record.who}", "after": after,
-        }  # fmt: skip
+        subject, asked = f"{record.target} {record.source} {record.order}", f"asked for by {record.who}"
         with self._database.transaction() as connection:
             self._save(connection, record)
-            connection.execute(sa.insert(tables.audit).values(deployment=self._deployment, **line))
+            connection.execute(
+                tables.audit_line(self._deployment, f"apply {record.target}", what, subject, asked, after)
+            )
 
     def all(self) -> list[SkipRecord]:
         """In the order in which they were asked for."""

@@ -311,9 +311,8 @@ class Store:
             connection.execute(sa.delete(tables.commands).where(tables.commands.c.id == command.id))
 
     def audit(self, who: str, what: str, subject: str, before: str = "", after: str = "") -> None:
-        values = {"at": time.time(), "who": who, "what": what, "subject": subject, "before": before, "after": after}
         with self._transaction() as connection:
-            connection.execute(sa.insert(tables.audit).values(deployment=self.deployment, **values))
+            connection.execute(tables.audit_line(self.deployment, who, what, subject, before, after))
 
     def audit_trail(self, limit: int = 100) -> list[dict[str, object]]:
         query = (

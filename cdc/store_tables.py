@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import sqlalchemy as sa
 
 metadata = sa.MetaData()
@@ -116,3 +118,9 @@ audit = sa.Table(
     sa.Column("before", sa.Text, nullable=False),
     sa.Column("after", sa.Text, nullable=False),
 )
+
+
+def audit_line(deployment: str, who: str, what: str, subject: str, before: str, after: str) -> sa.Insert:
+    """A line of the audit trail, of now; for whoever keeps it in one transaction with what it tells of."""
+    values = {"at": time.time(), "who": who, "what": what, "subject": subject, "before": before, "after": after}
+    return sa.insert(audit).values(deployment=deployment, **values)

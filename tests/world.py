@@ -355,7 +355,7 @@ class World:
             message="marker's end",
         )
 
-    def await_markers(self, timeout: float = 30) -> None:
+    def await_markers(self, timeout: float = 60) -> None:
         """Catch-up between every two channels."""
         for source in self.channels:
             for target in self.channels:

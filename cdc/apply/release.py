@@ -110,9 +110,8 @@ class Release:
         self._alive()
         groups = hanging_together(rest, insert.keys)
         released = [row.id for group in groups for row in self._retry(group, over=insert, giving_way=giving_way)]
-        if (
-            giving_way and insert.id in released
-        ):  # else they would be tried in vain, and the insert be told to wait for them again
+        # Where the insert is refused nothing gave way: tried again, it would be told to wait for those, and its own reason be lost.
+        if giving_way and insert.id in released:
             left = self._books.parked()
             self._retry_all(left, hanging_together(left, {key for row in giving_way for key in row.keys}))
 

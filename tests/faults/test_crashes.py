@@ -83,7 +83,7 @@ def deaths(world):
 
 
 def walk(world, point, seed, rounds, kill_at=2):
-    """`kill_at`: the how manieth time that a process comes there; to its end it comes once."""
+    """`kill_at`: at which of its visits to the point a process is killed; it visits its end once."""
     kill_at = 1 if point == "shutdown.mid_flush" else kill_at
     print("seed", seed, "point", point)
     load = Load(world, seed)

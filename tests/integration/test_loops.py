@@ -16,12 +16,7 @@ QUIET_SECONDS = 3  # L1 says 10: the long run has that
 def settle(world):
     """Everything written so far has arrived everywhere, and every echo has been read."""
     world.await_equal()
-
-    def quiet():
-        roles = [role for channel in world.status()["channels"].values() for role in channel.values()]
-        return all(role["state"] == "idle" for role in roles)
-
-    await_that(quiet, timeout=30, message=lambda: f"all idle: {world.status()}")
+    world.await_idle()
 
 
 def taken(counters):

@@ -79,7 +79,7 @@ def test_random_bytes_of_random_types_are_refused_or_decoded_in_bounds() -> None
                     outcomes["decoded"] += 1
                 except MALFORMED:
                     outcomes["refused"] += 1
-                assert time.process_time() - started < 20, "a hang"
+                assert time.process_time() - started < 5, "a hang"
     assert min(outcomes.values()) > 50, outcomes
 
 

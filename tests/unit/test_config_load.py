@@ -230,7 +230,7 @@ def test_every_mistake_comes_at_once():
 def test_what_is_no_configuration_is_refused_at_once(text):
     started = time.process_time()
     assert problems(text)
-    assert time.process_time() - started < 20, "a matter of how deep it goes"
+    assert time.process_time() - started < 5
 
 
 def test_a_bomb_and_a_giant_are_refused(tmp_path):

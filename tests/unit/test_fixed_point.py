@@ -254,7 +254,7 @@ def test_a_large_configuration_is_tried_in_less_than_a_second():
         ]  # fmt: skip
     began = time.process_time()
     assert check_offline(specs) == []
-    assert time.process_time() - began < 10  # a tenth of a second, quiet
+    assert time.process_time() - began < 1
     bad = ColumnSpec("f0", "f0", (TransformSpec("encrypt", KEYS),))  # another text each time
     last = replace(specs[-1], columns=tuple(bad if column.column == "f0" else column for column in specs[-1].columns))
     assert [problem.path for problem in check_offline([*specs[:-1], last])] == ["mappings.b.t49.columns.f0"]
@@ -264,4 +264,4 @@ def test_a_usual_configuration_is_tried_in_less_than_a_second():
     specs = load(EXAMPLES / "coffee.yaml", ENVIRONMENT).specs
     began = time.process_time()
     assert check_offline(specs) == []
-    assert time.process_time() - began < 10  # a tenth of a second, quiet
+    assert time.process_time() - began < 1

@@ -95,7 +95,7 @@ def test_a_long_text_takes_its_length_in_time(pattern):
     started = time.process_time()
     for text in ("a" * 99_999 + "!", "a@" * 50_000, "a@a." + "." * 90_000, "x@" + "a." * 49_900, " a" * 50_000):
         matches(text)
-    assert time.process_time() - started < 10, "not a matter of its length alone"
+    assert time.process_time() - started < 0.5
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_pattern_beyond_its_memory_is_slower_but_never_slow(pattern):
     started = time.process_time()
     for text in ("a" * 1000, "中" * 1000, "\U00020000" * 1000, "a@x中" * 250):
         matches(text)
-    assert time.process_time() - started < 10, "not a matter of its length alone"
+    assert time.process_time() - started < 1
 
 
 def test_re2_never_logs_by_itself(capfd):
